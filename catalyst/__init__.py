@@ -1,0 +1,5 @@
+"Literate research and paper trading around market catalysts"
+
+from importlib.metadata import version
+
+__version__ = version("catalyst")

@@ -1,0 +1,39 @@
+"Tests use a database server of their own, in a folder of their own, and stop it at the end."
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+# Set before anything of catalyst is imported: notebooks read the environment when they run.
+_HOME = tempfile.TemporaryDirectory(prefix="catalyst-tests-")
+os.environ["CATALYST_HOME"] = _HOME.name
+for name in [n for n in os.environ if n.startswith(("CATALYST_", "APCA_"))]:
+    if name not in ("CATALYST_HOME", "CATALYST_TEST_DATABASE_URL"):
+        del os.environ[name]
+
+
+def pytest_sessionfinish(session):
+    from catalyst.store import Server, stop_server
+
+    stop_server(Server(Path(_HOME.name)))
+    _HOME.cleanup()
+
+
+@pytest.fixture
+def scratch():
+    "A fresh, migrated database"
+    from catalyst.store import scratch_store
+
+    with scratch_store() as store:
+        yield store
+
+
+@pytest.fixture
+def shared():
+    "The folder of real data; tests that need it are skipped where it is absent"
+    if not SHARED.is_dir():
+        pytest.skip(f"real data is not here: {SHARED}")
+    return SHARED

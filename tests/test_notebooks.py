@@ -1,0 +1,56 @@
+"Every notebook runs top to bottom, and again with its examples pointed at the module it exports."
+
+from pathlib import Path
+
+import pytest
+from execnb.shell import CaptureShell
+from fastcore.nbio import mk_cell, read_nb
+from fastcore.xtras import working_directory
+from nbdev.test import test_nb as run_nb  # renamed, or pytest would collect it
+
+ROOT = Path(__file__).parents[1]
+PKG, SKIP = "catalyst", {"slow", "live"}
+EXPORTS = {"export", "exports", "exporti"}
+NBS = sorted(
+    p for p in (ROOT / "nbs").rglob("*.ipynb") if not {"_", "."} & {s[0] for s in p.parts[-2:]}
+)
+
+
+def module_of(nb):
+    named = (c.directive("default_exp") for c in nb.cells)
+    return next((name for name in named if name), None)
+
+
+def against_module(path):
+    "The notebook at `path` with its export cells replaced by the namespace of the module"
+    nb = read_nb(path)
+    name = f"{PKG}.{module_of(nb)}"
+    take = (
+        f"import importlib as _il; globals().update({{k: v for k, v in "
+        f"vars(_il.import_module({name!r})).items() if k[:2] != '__'}})"
+    )
+    keep = [
+        c
+        for c in nb.cells
+        if c.cell_type == "code"
+        and not (EXPORTS | SKIP) & set(c.directives)
+        and c.directive("eval") != "false"
+    ]
+    nb.cells = [mk_cell(take), *keep]
+    return nb
+
+
+@pytest.mark.parametrize("path", NBS, ids=lambda p: p.stem)
+def test_runs(path, capfd):
+    ok, _ = run_nb(path, skip_flags=SKIP, basepath=ROOT, cell_timeout=120)
+    assert ok, capfd.readouterr().err
+
+
+@pytest.mark.parametrize("path", [p for p in NBS if module_of(read_nb(p))], ids=lambda p: p.stem)
+def test_examples_hold_for_the_module(path):
+    shell = CaptureShell(path, profile=False)
+    try:
+        with working_directory(path.parent):
+            shell.run_all(against_module(path), exc_stop=True, cell_timeout=120)
+    except Exception as e:
+        pytest.fail(shell.prettytb(fname=path) or repr(e), pytrace=False)
