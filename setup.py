@@ -11,7 +11,7 @@ ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
 pkg = cfg["lib_name"]
 readme = here / "README.md"
-DATA = {"sql": ["*.sql"], "scheduled": ["*.ipynb", "*.toml"], "guides": ["*.ipynb"]}
+DATA = {"sql": ["*.sql", "*.json"], "scheduled": ["*.ipynb", "*.toml"], "guides": ["*.ipynb"]}
 HOME = {"sql": "sql", "scheduled": "scheduled", "guides": "nbs/guides"}
 
 

@@ -199,7 +199,7 @@ def read_bars(
     pd.DataFrame
 ):  # Index (security_id, ts = start of bar, UTC); open, high, low, close, volume, available_at
     "Bars known at `asof`, sorted"
-    frame = store.frame(
+    frame = store.numbers(
         _READ,
         timeframe=str(word(Timeframe, str(timeframe))),
         asof=aware(asof, "asof"),
@@ -212,4 +212,5 @@ def read_bars(
         frame[column] = pd.to_datetime(
             frame[column].astype("int64") * scale, unit="us", utc=True
         ).astype("datetime64[us, UTC]")
+    frame = frame.astype(dict.fromkeys([*PRICES, "volume"], "float64") | {"security_id": "int64"})
     return frame.rename(columns={"time_id": "ts"}).set_index(["security_id", "ts"])

@@ -175,14 +175,14 @@ def _register_engine() -> None:
     class TimedClient(PapermillNotebookClient):
         started = 0.0
 
-        async def async_start_new_kernel(self, **kwargs):
+        def start_new_kernel(self, **kwargs):
             watch = Stopwatch()
-            await super().async_start_new_kernel(**kwargs)
+            super().start_new_kernel(**kwargs)
             self.started += watch.seconds
 
-        async def async_start_new_kernel_client(self, **kwargs):
+        def start_new_kernel_client(self, **kwargs):
             watch = Stopwatch()
-            out = await super().async_start_new_kernel_client(**kwargs)
+            out = super().start_new_kernel_client(**kwargs)
             self.started += watch.seconds
             return out
 

@@ -16,7 +16,7 @@ for name in [n for n in os.environ if n.startswith(("CATALYST_", "APCA_"))]:
 
 
 def pytest_sessionfinish(session):
-    from catalyst.store import Server, stop_server
+    from catalyst.server import Server, stop_server
 
     stop_server(Server(Path(_HOME.name)))
     _HOME.cleanup()
@@ -25,7 +25,7 @@ def pytest_sessionfinish(session):
 @pytest.fixture
 def scratch():
     "A fresh, migrated database"
-    from catalyst.store import scratch_store
+    from catalyst.schema import scratch_store
 
     with scratch_store() as store:
         yield store

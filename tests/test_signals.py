@@ -1,0 +1,245 @@
+"Signals: levels on their sides, no number made up, one decision whatever the order"
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catalyst.config import Config
+from catalyst.core import SIGN, InputError, PositionSide
+from catalyst.signals import CONFIDENCE, SETUPS, SIGNAL_FEATURES, Idea, Plan, Setup, decide, decide_with_reasons, setup
+
+ASOF = datetime(2025, 8, 13, 14, 15, tzinfo=UTC)
+CONFIG = Config()
+ANY = Config({"min_confidence": 0.0, "min_catalyst_score": 0.0})
+GOOD = {
+    "asof": ASOF, "bar_ts": ASOF - timedelta(minutes=15), "bar_age_minutes": 0.0, "close": 20.0, "atr_14": 0.06,
+    "prev_close": 19.2, "day_open": 19.7, "vwap": 19.91, "catalyst_score": 0.7, "tone": 0.6, "news_id": 11, "story_id": 5,
+    "relative_volume": 2.4, "rsi_14": 61.0, "sma_20": 19.8, "ema_9": 19.95, "ema_21": 19.85, "macd_histogram": 0.01,
+    "support_level": 19.5, "resistance_level": 20.4, "change_pct": 0.04, "day_volume": 9e5, "mean_volume_20d": 2e6,
+    "news_count": 1, "news_age_minutes": 30.0, "pattern_type": None, "pattern_bias": None, "pattern_confidence": None,
+    "pattern_at": None, "pattern_stop": None, "null_reason": {},
+}  # fmt: skip
+BREAK = {
+    "pattern_type": "opening_range_breakout", "pattern_bias": "bullish", "pattern_confidence": 0.9, "pattern_stop": 19.89,
+    "pattern_at": ASOF - timedelta(minutes=15),
+}  # fmt: skip
+
+
+def frame(*rows: dict) -> pd.DataFrame:
+    return pd.DataFrame([GOOD | r for r in rows], index=pd.RangeIndex(1, len(rows) + 1, name="security_id"))
+
+
+def mirrored(row: dict) -> dict:
+    "The same picture upside down, around a price of 20"
+    prices = ("prev_close", "day_open", "vwap", "sma_20", "ema_9", "ema_21")
+    turned = {k: 40.0 - row[k] for k in prices} | {k: -row[k] for k in ("tone", "change_pct", "macd_histogram")}
+    levels = {"support_level": 40.0 - row["resistance_level"], "resistance_level": 40.0 - row["support_level"]}
+    return row | turned | levels | {"rsi_14": 100.0 - row["rsi_14"]}
+
+
+def only(row: dict, config: Config = CONFIG) -> Plan | str:
+    plans, refusals = decide_with_reasons(frame(row), config)
+    return plans[0] if plans else refusals[1]
+
+
+# Levels
+
+near = st.floats(0.9, 1.1)
+maybe = st.one_of(st.none(), near)
+
+
+@st.composite
+def pictures(draw):
+    close = draw(st.floats(1.0, 500.0))
+    row = {"close": close, "atr_14": close * draw(st.floats(0.0005, 0.06)), "tone": draw(st.floats(-1, 1))}
+    row |= {k: close * draw(near) for k in ("prev_close", "day_open", "vwap", "ema_9", "ema_21", "sma_20")}
+    for name in ("support_level", "resistance_level", "pattern_stop"):
+        share = draw(maybe)
+        row[name] = None if share is None else close * share
+    row |= {"catalyst_score": draw(st.floats(0, 1)), "relative_volume": draw(st.one_of(st.none(), st.floats(0, 50)))}
+    row |= {"change_pct": draw(st.floats(-0.2, 0.2)), "rsi_14": draw(st.floats(0, 100))}
+    if draw(st.booleans()):
+        bias = draw(st.sampled_from(["bullish", "bearish", "neutral"]))
+        row |= {"pattern_type": "opening_range_breakout", "pattern_bias": bias, "pattern_confidence": draw(st.floats(0, 1))}
+    return row
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(pictures(), min_size=1, max_size=4))
+def test_levels_stand_on_their_sides(rows):
+    plans, refusals = decide_with_reasons(frame(*rows), ANY)
+    assert sorted([p.security_id for p in plans] + list(refusals)) == list(range(1, len(rows) + 1))
+    for p in plans:
+        row, way = rows[p.security_id - 1], SIGN[p.side]
+        away = way * (p.entry_price - p.stop_price)
+        assert 0 < away <= ANY.max_stop_distance_pct * p.entry_price * (1 + 1e-9)
+        assert away >= ANY.stop_atr_multiple * row["atr_14"] * (1 - 1e-6)
+        assert way * (p.target_price - p.entry_price) == pytest.approx(ANY.target_atr_multiple * row["atr_14"], rel=1e-6)
+        assert p.reward_risk >= ANY.min_reward_risk
+        assert way * row["tone"] >= ANY.min_tone  # short only on bad news, long only on good
+        assert abs(p.entry_price / row["close"] - 1) <= ANY.entry_offset_pct * (1 + 1e-9)
+        assert 0 <= p.confidence <= 1 and not p.calibrated
+        json.dumps(p.terms)
+
+
+def test_every_setup_fires_both_ways():
+    seen = set()
+    for name, change in {"news_breakout": {}, "opening_range_catalyst": BREAK, "pullback_to_vwap": {"vwap": 19.99}}.items():
+        for row in (GOOD | change, mirrored(GOOD | change)):
+            if row["pattern_bias"] and row["tone"] < 0:
+                row |= {"pattern_bias": "bearish", "pattern_stop": 20.11}
+            plans, _ = decide_with_reasons(frame(row), ANY, {name: SETUPS[name]})
+            seen |= {(p.setup, str(p.side)) for p in plans}
+    assert seen == {(name, side) for name in SETUPS for side in ("long", "short")}
+
+
+def test_up_and_down_are_the_same_picture():
+    up, down = only(GOOD), only(mirrored(GOOD))
+    assert (up.side, down.side) == ("long", "short")
+    assert up.confidence == down.confidence
+    assert up.entry_price - up.stop_price == pytest.approx(down.stop_price - down.entry_price)
+
+
+def test_a_stop_moves_behind_a_near_support_and_never_nearer():
+    plain = only({"support_level": None}).stop_price
+    assert only({"support_level": 19.905}).stop_price == pytest.approx(19.905 - 0.25 * 0.06)
+    assert plain == pytest.approx(20.02 - 0.12)
+    for level in (19.0, 19.85, 19.95, 20.5):
+        assert only({"support_level": level}).stop_price == plain
+
+
+def test_a_moved_stop_respects_the_farthest():
+    wide = {"atr_14": 0.48, "resistance_level": None}
+    assert only(wide | {"support_level": 19.165}).terms["stop_rule"] == "behind 19.1650"
+    assert only(wide | {"support_level": 19.11}).terms["stop_rule"] == "2 ATR"
+
+
+@pytest.mark.parametrize("stop", [20.0, 20.5, 0.0, -1.0])
+def test_a_plan_with_a_stop_on_the_wrong_side_cannot_be_made(stop):
+    plan = asdict(only(GOOD))
+    with pytest.raises(InputError, match="long plan"):
+        Plan(**plan | {"entry_price": 20.0, "stop_price": stop})
+
+
+# Missing
+
+
+@pytest.mark.parametrize("name", ["close", "bar_age_minutes", "atr_14"])
+def test_without_what_every_plan_needs_there_is_a_reason(name):
+    assert only({name: None, "null_reason": {name: "9 bars of 14"}}) == f"{name} unknown: 9 bars of 14"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"tone": 0.05}, "weaker than 0.10, no direction"),
+        ({"tone": None, "null_reason": {"tone": "not judged"}}, "tone unknown: not judged"),
+        ({"catalyst_score": 0.2}, "catalyst score 0.200 below 0.300"),
+        ({"catalyst_score": None, "null_reason": {"catalyst_score": "no news"}}, "no catalyst: no news"),
+        ({"bar_age_minutes": 40.0}, "last bar 40 minutes old, limit 30"),
+        ({"atr_14": 0.6}, "stop 6.00% away, limit 5.00%"),
+        ({"atr_14": 0.0}, "must be positive"),
+        ({"vwap": None, "null_reason": {"vwap": "before the open"}}, "vwap unknown: before the open"),
+        ({"close": 19.6}, "price 19.60 not beyond day_open 19.70 for a long"),
+        ({"catalyst_score": 0.3, "relative_volume": 0.1, "vwap": 19.7}, "below 0.500 (uncalibrated)"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_why(change, reason):
+    assert reason in only(change)
+
+
+def test_missing_is_not_neutral_in_confidence():
+    whole, part = only(GOOD), only({"relative_volume": None})
+    assert part.terms["volume"] is None
+    rest = {k: whole.terms[k] for k in CONFIDENCE if k != "volume"}
+    expected = sum(CONFIDENCE[k] * v for k, v in rest.items()) / sum(CONFIDENCE[k] for k in rest)
+    assert part.confidence == pytest.approx(expected, abs=0.001)
+    assert part.confidence not in (only({"relative_volume": 1.5}).confidence, only({"relative_volume": 0.0}).confidence)
+
+
+# One decision
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(6)))
+def test_the_order_of_rows_decides_nothing(order):
+    rows = frame({}, {"tone": 0.9}, {"catalyst_score": 0.9}, mirrored(GOOD), {"tone": 0.0}, BREAK)
+    assert decide_with_reasons(rows.iloc[order], CONFIG) == decide_with_reasons(rows, CONFIG)
+
+
+def test_the_best_setup_wins_and_ties_go_to_the_first_name():
+    idea = lambda row, config: Idea(PositionSide.LONG, row["close"], fit=1.0)
+    poor = lambda row, config: Idea(PositionSide.LONG, row["close"], fit=0.2)
+    rules = {n: Setup(n, (), r) for n, r in {"b": idea, "c": idea, "a": poor}.items()}
+    plans, _ = decide_with_reasons(frame(GOOD), CONFIG, rules)
+    assert [p.setup for p in plans] == ["b"]
+    assert only(BREAK | {"vwap": 19.7}).setup == "opening_range_catalyst"
+
+
+def test_the_best_plan_comes_first():
+    plans = decide(frame({}, {"catalyst_score": 0.9}, {"catalyst_score": 0.8}), CONFIG)
+    assert [p.security_id for p in plans] == [2, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("opening_range_catalyst", BREAK | {"pattern_bias": "bearish"}, "the break is bearish, the news is for a long"),
+        ("opening_range_catalyst", BREAK | {"pattern_type": "double_top"}, "is double_top, not a break"),
+        ("pullback_to_vwap", {"vwap": 19.99, "change_pct": -0.01}, "no trend for a long: change -1.00%"),
+        ("pullback_to_vwap", {"vwap": 19.99, "ema_9": 19.8}, "no trend for a long"),
+        ("pullback_to_vwap", {"vwap": 20.01}, "price -0.17 ATR from the VWAP"),
+        ("news_breakout", {"prev_close": 20.1}, "not beyond prev_close 20.10"),
+        ("news_breakout", {"vwap": 20.0}, "not beyond vwap 20.00"),
+    ],
+)  # fmt: skip
+def test_a_setup_says_what_it_does_not_see(name, change, reason):
+    _, refusals = decide_with_reasons(frame(change), CONFIG, {name: SETUPS[name]})
+    assert reason in refusals[1]
+
+
+def test_a_setup_is_added_by_writing_a_function():
+    mine = {}
+
+    @setup("gap_and_go", need=("gap_pct",), into=mine)
+    def gap_and_go(row, config):
+        return Idea(PositionSide.LONG, row["close"], fit=1.0) if row["gap_pct"] > 0.02 else "no gap"
+
+    plans, refusals = decide_with_reasons(frame({"gap_pct": 0.03}, {"gap_pct": 0.0}, {"gap_pct": None}), CONFIG, mine)
+    assert [p.setup for p in plans] == ["gap_and_go"]
+    assert refusals == {2: "gap_and_go: no gap", 3: "gap_and_go: gap_pct unknown: not computed"}
+    with pytest.raises(InputError, match="gap_pct"):
+        decide_with_reasons(frame(GOOD), CONFIG, mine)
+    assert "gap_and_go" not in SETUPS
+
+
+def test_a_plan_carries_its_origin_and_expires():
+    p = only(BREAK)
+    assert (p.news_id, p.story_id, p.pattern_type) == (11, 5, "opening_range_breakout")
+    assert (p.decided_at, p.expires_at, p.pattern_at) == (ASOF, ASOF + timedelta(hours=1), BREAK["pattern_at"])
+    assert only(BREAK | {"pattern_bias": "bearish"}).pattern_type is None
+    late = datetime(2025, 8, 13, 19, 30, tzinfo=UTC)
+    assert only({"asof": late}).expires_at == late + timedelta(minutes=30)
+
+
+def test_what_comes_later_changes_nothing_or_is_refused():
+    rows = frame(GOOD, mirrored(GOOD))
+    told = rows.assign(next_close=99.0, outcome="won")
+    assert decide(told, CONFIG) == decide(rows, CONFIG)
+    with pytest.raises(InputError, match="what was known at"):
+        decide(rows.assign(bar_ts=ASOF), CONFIG)
+    with pytest.raises(InputError, match="atr_14"):
+        decide(rows.drop(columns="atr_14"), CONFIG)
+
+
+def test_deciding_does_not_touch_its_input():
+    rows = frame(GOOD, BREAK)
+    before = rows.copy(deep=True)
+    assert decide(rows, CONFIG) == decide(rows, CONFIG)
+    pd.testing.assert_frame_equal(rows, before)
+    assert set(SIGNAL_FEATURES) <= set(rows.columns)
