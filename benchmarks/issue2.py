@@ -21,7 +21,9 @@ def timed(command, n, env=None):
     seconds = []
     for _ in range(n):
         start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
+        subprocess.run(
+            command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env
+        )
         seconds.append(time.perf_counter() - start)
     return st.median(seconds), min(seconds), max(seconds)
 
@@ -49,13 +51,23 @@ def bench_copy(n=1_000_000, repeats=3):
     from catalyst.schema import scratch_store
     from catalyst.store import _csv, connect
 
-    per_day = [t for s in sessions_between(date(2024, 1, 2), date(2024, 12, 31)) for t in slots(s)[:-1]]
+    per_day = [
+        t for s in sessions_between(date(2024, 1, 2), date(2024, 12, 31)) for t in slots(s)[:-1]
+    ]
     securities = -(-n // len(per_day))
     rng = np.random.default_rng(1)
     ts = pd.DatetimeIndex(per_day * securities).astype("datetime64[us, UTC]")[:n]
     close = np.round(100 + rng.normal(0, 1, n).cumsum() / 100, 4).clip(1)
-    bars = pd.DataFrame({"symbol": np.repeat([f"S{i:03}" for i in range(securities)], len(per_day))[:n], "ts": ts})
-    bars = bars.assign(open=close, high=close + 0.5, low=close - 0.5, close=close, volume=rng.integers(1, 10**6, n).astype(float))
+    bars = pd.DataFrame(
+        {"symbol": np.repeat([f"S{i:03}" for i in range(securities)], len(per_day))[:n], "ts": ts}
+    )
+    bars = bars.assign(
+        open=close,
+        high=close + 0.5,
+        low=close - 0.5,
+        close=close,
+        volume=rng.integers(1, 10**6, n).astype(float),
+    )
     bars["available_at"] = bars.ts + SPAN[Timeframe.MIN15]
     ratios = []
     for _ in range(repeats):
@@ -64,9 +76,15 @@ def bench_copy(n=1_000_000, repeats=3):
             with store.transaction() as tx:
                 _write(tx, bars, Timeframe.MIN15, "bench")
             ours = time.perf_counter() - start
-            flat = store.frame("select security_id, time_id, timeframe\\:\\:text, open, high, low, close, volume, available_at, feed from trading_history limit 0")
-            store.run("create table twin as select security_id, time_id, timeframe, open, high, low, close, volume, available_at, feed from trading_history with no data")
-            raw = bars.drop(columns=["symbol", "ts"]).assign(security_id=1, time_id=1735000000, timeframe="15min", feed="bench")[list(flat.columns)]
+            flat = store.frame(
+                "select security_id, time_id, timeframe\\:\\:text, open, high, low, close, volume, available_at, feed from trading_history limit 0"
+            )
+            store.run(
+                "create table twin as select security_id, time_id, timeframe, open, high, low, close, volume, available_at, feed from trading_history with no data"
+            )
+            raw = bars.drop(columns=["symbol", "ts"]).assign(
+                security_id=1, time_id=1735000000, timeframe="15min", feed="bench"
+            )[list(flat.columns)]
             raw["volume"] = raw.volume.astype("int64")
             data = _csv(raw)
             with connect(store.url) as c:
@@ -78,7 +96,11 @@ def bench_copy(n=1_000_000, repeats=3):
     mid = sorted(ratios)[len(ratios) // 2]
     row(f"upsert of {n:,} bars, keys and uniqueness on", f"{mid[1]:,.0f} rows/s")
     row("raw COPY of the same rows into a bare table", f"{mid[2]:,.0f} rows/s")
-    row("ratio (median of %d; all: %s)" % (repeats, ", ".join(f"{r[0]:.2f}" for r in ratios)), f"{mid[0]:.2f}", "aim: 0.5 or better")
+    row(
+        "ratio (median of %d; all: %s)" % (repeats, ", ".join(f"{r[0]:.2f}" for r in ratios)),
+        f"{mid[0]:.2f}",
+        "aim: 0.5 or better",
+    )
 
 
 def bench_demo():
@@ -86,25 +108,55 @@ def bench_demo():
 
     with tempfile.TemporaryDirectory(prefix="catalyst-bench-") as home:
         start = time.perf_counter()
-        out = subprocess.run([sys.executable, "-m", "catalyst", "demo", "--home", home, "--json"], capture_output=True, text=True, check=True)
+        out = subprocess.run(
+            [sys.executable, "-m", "catalyst", "demo", "--home", home, "--json"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         wall = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     told = json.loads(out.stdout)
     row("catalyst demo, whole wall time", f"{wall:.1f} s", "aim: under 60 s")
     row("largest process of it, resident", f"{peak:,.0f} MB", "aim: under 1 GB")
-    row("share spent in kernels' start-up", f"{told['kernel_seconds'] / wall:.0%} of {told['runs']} runs")
+    row(
+        "share spent in kernels' start-up",
+        f"{told['kernel_seconds'] / wall:.0%} of {told['runs']} runs",
+    )
 
 
 def bench_day(bars, news):
     import json
 
     with tempfile.TemporaryDirectory(prefix="catalyst-bench-") as home:
-        command = [sys.executable, "-m", "catalyst", "day", "--session", "2025-08-13", "--bars", bars, "--home", home, "--fast", "--json"]
-        out = subprocess.run(command + (["--news", news] if news else []), capture_output=True, text=True, check=True)
+        command = [
+            sys.executable,
+            "-m",
+            "catalyst",
+            "day",
+            "--session",
+            "2025-08-13",
+            "--bars",
+            bars,
+            "--home",
+            home,
+            "--fast",
+            "--json",
+        ]
+        out = subprocess.run(
+            command + (["--news", news] if news else []), capture_output=True, text=True, check=True
+        )
         told = json.loads(out.stdout)
-        subprocess.run([sys.executable, "-m", "catalyst", "db", "stop", "--home", home], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-m", "catalyst", "db", "stop", "--home", home],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
     slots = 27
-    row("catalyst day --fast", f"{told['seconds']:.1f} s, {told['seconds'] / slots:.2f} s per slot of {told['tracked']} securities")
+    row(
+        "catalyst day --fast",
+        f"{told['seconds']:.1f} s, {told['seconds'] / slots:.2f} s per slot of {told['tracked']} securities",
+    )
 
 
 if __name__ == "__main__":
@@ -115,7 +167,9 @@ if __name__ == "__main__":
     a = p.parse_args()
     home = tempfile.TemporaryDirectory(prefix="catalyst-bench-home-")
     os.environ["CATALYST_HOME"] = home.name
-    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, Python {sys.version.split()[0]}, {os.cpu_count()} cores\n")
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, Python {sys.version.split()[0]}, {os.cpu_count()} cores\n"
+    )
     for name in a.what:
         bench_day(a.bars, a.news) if name == "day" else globals()[f"bench_{name}"]()
     if (Path(home.name) / "pg").exists():

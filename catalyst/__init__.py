@@ -1,6 +1,7 @@
 """Modules:
 
 - `catalyst.bars`: Price bars: judged row by row, stored once, read as of an instant
+- `catalyst.cards`: What was said of a security, what was planned, and what became of it
 - `catalyst.catalysts`: Why a headline may move a price: its tone, its kind, its strength, and the words that decided
 - `catalyst.check`: Proof that the database keeps its promises, and that the machine can run them
 - `catalyst.cli`: The same functions from a shell
@@ -20,16 +21,19 @@
 - `catalyst.market`: A market made to order: who is traded, what is planted, and every minute of every session
 - `catalyst.markup`: Safe HTML: everything is text until it says otherwise
 - `catalyst.matching`: What a bar does to resting orders, and what a broker refuses
+- `catalyst.morning`: A small trading morning with known answers, for lessons and tests
 - `catalyst.news`: News items with four clocks: judged at the door, kept in every version, joined into stories, read as of an instant
 - `catalyst.paper`: A broker of our own: an account in the database, filled from the bars of a feed
 - `catalyst.patterns`: Chart and candlestick patterns that never change their mind
 - `catalyst.ports`: What the outside world must offer, and the plain records it speaks
+- `catalyst.record`: Everything that is known of a day, read once
 - `catalyst.replay`: A past day from Parquet or CSV files, told in the order in which it happened
 - `catalyst.report`: The page of a day: one file that tells what happened, and why
 - `catalyst.risk`: May this be sent? The account as it is, reservations, approvals
 - `catalyst.run`: One scheduled notebook through papermill, and the schedule of a trading day
 - `catalyst.scan`: From the whole universe to a hundred followed and five candidates, with a reason for every drop
 - `catalyst.schema`: Migrations, the check at start, and a database for every test
+- `catalyst.sections`: Tables of a day for a reader: funnel, decisions, orders, positions, runs
 - `catalyst.server`: A PostgreSQL of one's own, on a socket in the home folder
 - `catalyst.signals`: The one decision function: from a feature row to a plan with entry, stop and target, or to the reason why not
 - `catalyst.simulate`: A feed over a market made to order, whose truth is known

@@ -14,7 +14,7 @@ __all__ = ['MINUTES', 'EXIT_PURPOSE', 'PaperBroker']
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from .clock import aware, market_phase
@@ -151,6 +151,7 @@ def _write_fill(tx: Tx, account: str, order: BrokerOrder, fill: Fill) -> bool:
     return bool(added)
 
 # %% ../nbs/15_paper.ipynb #506b27db
+_OPEN = "insert into paper.accounts values (:a, :c, :c, null) on conflict (account) do nothing"
 _FILLS = """select o.symbol, o.side, f.quantity, f.price from paper.fills f join paper.orders o using (broker_order_id)
 where o.account = :a order by f.filled_at, f.execution_id"""
 
@@ -191,10 +192,7 @@ class _Desk:
             raise bad("timeframe", str(timeframe), ", ".join(MINUTES))
         self.store, self.feed, self.clock, self.config = store, feed, clock, config
         self.name, self.timeframe, self._assets = account, timeframe, None
-        sql = (
-            "insert into paper.accounts values (:a, :c, :c, null) on conflict (account) do nothing"
-        )
-        store.run(sql, a=account, c=Decimal(str(config.account_cash_usd)))
+        store.run(_OPEN, a=account, c=Decimal(str(config.account_cash_usd)))
 
     def account(self) -> Account:
         "Cash, equity and buying power at the clock's instant"
@@ -215,10 +213,10 @@ class _Desk:
         self, since: datetime | None = None
     ) -> list[BrokerOrder]:  # Aware; null: all there ever were
         "Parents, oldest first, of which a member was alive at or after `since`"
-        alive = "true" if since is None else "(ended_at is null or ended_at >= :since)"
+        start = datetime.min.replace(tzinfo=UTC) if since is None else aware(since, "since")
         with self.store.transaction() as tx:
             return _group_rows(
-                tx, self.name, alive, **({} if since is None else {"since": aware(since, "since")})
+                tx, self.name, "(ended_at is null or ended_at >= :since)", since=start
             )
 
 # %% ../nbs/15_paper.ipynb #f4bbc19b
@@ -226,13 +224,9 @@ class _Ledger(_Desk):
     "Where prices, money and positions of an account come from"
 
     def _prices(self, symbols: list[str], now: datetime) -> dict[str, Decimal]:
-        week = (
-            self.feed.bars(symbols, self.timeframe, now - timedelta(7), now, now)
-            if symbols
-            else None
-        )
-        if week is None or week.empty:
+        if not symbols:
             return {}
+        week = self.feed.bars(symbols, self.timeframe, now - timedelta(7), now, now)
         last = week.sort_values("ts").groupby("symbol").close.last()
         return {s: Decimal(str(round(float(p), 4))) for s, p in last.items()}
 
@@ -262,11 +256,12 @@ class _Ledger(_Desk):
         open_ = [o for o in _group_rows(tx, self.name, "ended_at is null") if not o.ended]
         opening = [o for o in open_ if shares.get(o.symbol, 0) * DIRECTION[o.side] >= 0]
         prices = self._prices(sorted({o.symbol for o in opening}), aware(self.clock.now()))
-        left = [(o, o.quantity - o.filled_quantity) for o in opening]
+        left = lambda o: o.quantity - o.filled_quantity
         costs = [
-            cost(o.side, q, o.limit_price or o.stop_price, prices.get(o.symbol)) for o, q in left
+            cost(o.side, left(o), o.limit_price or o.stop_price, prices.get(o.symbol))
+            for o in opening
         ]
-        return sum((c for c in costs if c is not None), Decimal(0))
+        return sum((c or Decimal(0) for c in costs), Decimal(0))
 
 # %% ../nbs/15_paper.ipynb #a998b525
 class _Market(_Ledger):
@@ -290,16 +285,13 @@ class _Market(_Ledger):
             )
         return sorted(fills, key=lambda f: (f.filled_at, f.execution_id))
 
-    def _known(
-        self, orders: list[BrokerOrder], reached: datetime | None, asof: datetime
-    ) -> list[Bar]:
+    def _known(self, orders: list, reached: datetime | None, asof: datetime) -> list[Bar]:
         "Regular bars that became known in (reached, asof] and that an order may see"
         if not orders:
             return []
         start = max(min(o.submitted_at for o in orders), (reached or asof) - timedelta(7))
-        frame = self.feed.bars(
-            sorted({o.symbol for o in orders}), self.timeframe, start, asof, asof
-        )
+        symbols = sorted({o.symbol for o in orders})
+        frame = self.feed.bars(symbols, self.timeframe, start, asof, asof)
         bars = bars_of(frame, timedelta(minutes=MINUTES[self.timeframe]))
         fresh = [b for b in bars if reached is None or b.known_at > reached]
         return [b for b in fresh if market_phase(b.ts) == MarketPhase.REGULAR]
@@ -308,9 +300,8 @@ class _Market(_Ledger):
         if self._assets is None:
             self._assets = self.feed.assets().set_index("symbol").tradable.to_dict()
         shares = {p.symbol: p.quantity for p in self._positions(tx)}.get(order.symbol, Decimal(0))
-        resting = [
-            o for o in _group_rows(tx, self.name, "ended_at is null") if o.symbol == order.symbol
-        ]
+        alive = _group_rows(tx, self.name, "ended_at is null")
+        resting = [o for o in alive if o.symbol == order.symbol]
         price = self._prices([order.symbol], aware(self.clock.now())).get(order.symbol)
         claimed, power = held_back(resting, order.side), self._account(tx).buying_power
         return refusal(order, self._assets.get(order.symbol), shares, claimed, price, power)

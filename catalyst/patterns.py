@@ -109,7 +109,8 @@ def shape(
 ) -> Shape | None:  # In real prices; null: the price is not between stop and target
     "What was found, whichever way up it was found"
     breakout, height, stop = (float(x) for x in levels)
-    if not stop < v.close[at] < breakout + height or np.isnan(v.atr[at]):
+    price = v.close[at]
+    if not (stop < min(breakout, price) and price < breakout + height) or np.isnan(v.atr[at]):
         return None
     prices = (v.sign * p for p in (breakout, breakout + height, stop))
     bias = "bullish" if v.sign > 0 else "bearish"
@@ -175,7 +176,8 @@ def triangles(
     level, floor = np.maximum(v.high[top1], v.high[top2]), v.low[low2]
     height = level - v.low[low1]
     off, rise = np.abs(v.high[top1] - v.high[top2]) / height, (floor - v.low[low1]) / height
-    fits = (off <= 0.2) & (rise >= 0.25) & (height >= 1.5 * v.atr[known]) & (low2 - top1 <= 80)
+    tall, apart = height >= 1.5 * v.atr[known], low2 - top1 <= 80
+    fits = (off <= 0.2) & (rise >= 0.25) & (rise < 1) & tall & apart
     for i in np.flatnonzero(fits).tolist():
         at = first_break(v, known[i], level[i], floor[i], low2[i])
         if at is not None:

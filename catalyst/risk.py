@@ -29,7 +29,6 @@ from catalyst.core import (
     OrderPurpose,
     OrderType,
     PositionSide,
-    Side,
     Verdict,
     bad,
     word,
@@ -243,67 +242,53 @@ def _insert(tx: Tx, **row: Any) -> int:
     return tx.value(sql, **row)
 
 # %% ../nbs/60_risk.ipynb #b30514c6
+_PRICE = {OrderType.LIMIT: "limit_price", OrderType.STOP: "stop_price"}
+_BLANK = {
+    "limit_price": None,
+    "stop_price": None,
+    "risk_amount": Decimal(0),
+    "position_value": Decimal(0),
+    "checks": [],
+}
+
+
 def _rows_of(
     p: Proposal, key: str, book: Book, checks: list[Check], config: Config
 ) -> list[dict[str, Any]]:
     "The entry's row and, when it is approved, those of its exits"
     verdict = {True: Verdict.REFUSED, False: Verdict.APPROVED}[bool(refused(checks))]
-    price = {OrderType.LIMIT: "limit_price", OrderType.STOP: "stop_price"}
-    expires = min(
+    until = min(
         book.asof + timedelta(minutes=config.approval_life_minutes), max(p.expires_at, book.asof)
     )
     snapshot = {"proposal": asdict(p), "book": asdict(replace(book, facts=None))}
-    same = {
-        "security_id": p.security_id,
-        "verdict": verdict,
-        "quantity": p.quantity,
-        "decided_at": book.asof,
-        "snapshot": snapshot,
-    }
-    same |= {
-        "limit_price": None,
-        "stop_price": None,
-        "risk_amount": Decimal(0),
-        "position_value": Decimal(0),
-        "checks": [],
-    }
-
-    def row(
-        purpose: OrderPurpose,
-        side: Side,
-        kind: OrderType,
-        at: Decimal,
-        until: datetime,
-        **more: Any,
-    ) -> dict[str, Any]:
-        told = {
-            "approval_key": f"{key}/{purpose}",
-            "purpose": purpose,
-            "side": side,
-            "order_type": kind,
-            "expires_at": until,
-        }
-        return same | told | ({price[kind]: at} if kind in price else {}) | more
-
-    told = {
-        "checks": [asdict(x) for x in checks],
-        "risk_amount": max(p.risk, Decimal(0)),
-        "position_value": p.value,
-    }
-    entry = row(
-        OrderPurpose.ENTRY, ENTRY_SIDE[p.side], p.order_type, p.entry_price, expires, **told
-    )
-    target = row(
-        OrderPurpose.TARGET,
-        EXIT_SIDE[p.side],
-        OrderType.LIMIT,
-        p.target_price,
-        book.asof + EXIT_LIFE,
-    )
-    stop = row(
-        OrderPurpose.STOP, EXIT_SIDE[p.side], OrderType.STOP, p.stop_price, book.asof + EXIT_LIFE
-    )
-    return [entry, target, stop] if verdict == Verdict.APPROVED else [entry]
+    same = {"security_id": p.security_id, "verdict": verdict, "quantity": p.quantity}
+    same |= {"decided_at": book.asof, "snapshot": snapshot}
+    told = {"checks": [asdict(x) for x in checks], "position_value": p.value}
+    told |= {"risk_amount": max(p.risk, Decimal(0)), "expires_at": until}
+    enters, leaves = ENTRY_SIDE[p.side], EXIT_SIDE[p.side]
+    shapes = [
+        (OrderPurpose.ENTRY, enters, p.order_type, p.entry_price, told),
+        (
+            OrderPurpose.TARGET,
+            leaves,
+            OrderType.LIMIT,
+            p.target_price,
+            {"expires_at": book.asof + EXIT_LIFE},
+        ),
+        (
+            OrderPurpose.STOP,
+            leaves,
+            OrderType.STOP,
+            p.stop_price,
+            {"expires_at": book.asof + EXIT_LIFE},
+        ),
+    ]
+    rows = [
+        _BLANK | same | {"approval_key": f"{key}/{purpose}", "purpose": purpose, "side": side, "order_type": kind}
+        | ({_PRICE[kind]: price} if kind in _PRICE else {}) | more
+        for purpose, side, kind, price, more in shapes
+    ]  # fmt: skip
+    return rows if verdict == Verdict.APPROVED else rows[:1]
 
 # %% ../nbs/60_risk.ipynb #08f0f616
 def approve(

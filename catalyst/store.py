@@ -125,19 +125,21 @@ class Tx:
         return _frame(self._run(sql, params))
 
     def numbers(self, sql: str, **params) -> "pd.DataFrame":
-        "As `frame`, for many rows of numbers: through COPY and Arrow, several times as fast; times as epoch numbers"
+        "As `frame`, for many rows of numbers, several times as fast: one text, read by Arrow; times as epoch numbers"
         import io
 
+        import pandas as pd
         from pyarrow import csv
-        from sqlalchemy import text
 
-        with _one_line():
-            query = str(text(sql).compile(dialect=self._c.dialect))
-            with (
-                self._c.connection.cursor() as c,
-                c.copy(f"copy ({query}) to stdout (format csv, header)", params) as copy,
-            ):
-                return csv.read_csv(io.BytesIO(b"".join(copy))).to_pandas()
+        names = list(self._run(f"select * from ({sql}) q limit 0", params).keys())
+        told = self.value(
+            f"select string_agg(btrim(cast(q as text), '()'), chr(10)) from ({sql}) q", **params
+        )
+        if told is None:
+            return pd.DataFrame(columns=names)
+        return csv.read_csv(
+            io.BytesIO(told.encode()), csv.ReadOptions(column_names=names)
+        ).to_pandas()
 
     def upsert(
         self,

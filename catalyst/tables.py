@@ -51,7 +51,7 @@ join securities s using (security_id) left join sectors x using (sector_id)
 where r.cycle_id = :c and r.scan_timestamp <= :t order by r.scan_timestamp, r.rank nulls last, s.symbol
 """
 
-
+# %% ../nbs/76_tables.ipynb #e499d058
 def scan_table(
     store: Store,  # Where
     cycle_id: str,  # Which day
@@ -61,7 +61,7 @@ def scan_table(
     frame = store.frame(_SCANS, c=cycle_id, t=aware(asof, "asof"))
     return frame.astype({"tracked": bool, "selected_for_trading": bool})
 
-
+# %% ../nbs/76_tables.ipynb #e7b79888
 def drop_class(
     row: Any,  # A row of `scan_table`: reason, scan_metadata
 ) -> str:  # The class that the scan gave, or the reason up to its first number
@@ -110,7 +110,7 @@ where o.cycle_id = :c and o.intended_at <= :t
 order by o.intended_at, coalesce(p.client_order_id, o.client_order_id), array_position(array['entry', 'target', 'stop', 'close'], cast(o.purpose as text)), o.client_order_id
 """
 
-
+# %% ../nbs/76_tables.ipynb #f7a7ce53
 def orders_table(
     store: Store,  # Where
     cycle_id: str,  # Which day
@@ -156,7 +156,7 @@ left join lateral (
 where p.cycle_id = :c and p.opened_at <= :t order by p.opened_at, s.symbol
 """
 
-
+# %% ../nbs/76_tables.ipynb #e2ce4897
 def positions_table(
     store: Store,  # Where
     cycle_id: str,  # Which day
@@ -186,7 +186,7 @@ left join risk_approvals q on q.approval_id = a.parent_approval_id
 where a.cycle_id = :c and a.decided_at <= :t order by a.decided_at, s.symbol, a.approval_key
 """
 
-
+# %% ../nbs/76_tables.ipynb #80dce0b1
 def check_text(
     check: dict[str, Any],  # name, value, limit, unit, note
 ) -> str:  # Value against limit; what could not be computed says so
@@ -210,7 +210,7 @@ def deciding(
         return "; ".join(refused)
     return f"all {len(checks)} checks passed" if checks else "part of its entry's approval"
 
-
+# %% ../nbs/76_tables.ipynb #c2a6cd9a
 def decisions_table(
     store: Store,  # Where
     cycle_id: str,  # Which day
@@ -232,7 +232,7 @@ select coalesce(r.slot_at, l.slot_at) as slot_at, coalesce(r.notebook, l.step) a
 from r full join l on l.step = r.notebook and l.slot_at = r.slot_at order by 1, 2
 """
 
-
+# %% ../nbs/76_tables.ipynb #afe79cc1
 def runs_table(
     store: Store,  # Where
     cycle_id: str,  # Which day

@@ -12,9 +12,23 @@ from catalyst.dims import ensure_times, time_id
 SESSION = get_session("2025-08-13")
 CYCLE = "20250813-simulated"
 CHOSEN = ["NVDA", "MRNA", "BA", "AAPL", "TSLA"]
-CHECKS = ["position_value", "trade_risk", "reward_risk", "positions", "sector_exposure", "daily_loss", "data_age", "spread"]
+CHECKS = [
+    "position_value",
+    "trade_risk",
+    "reward_risk",
+    "positions",
+    "sector_exposure",
+    "daily_loss",
+    "data_age",
+    "spread",
+]
 NEWS = {
-    "NVDA": ("Nvidia beats estimates, raises full-year guidance on data centre demand", "guidance", 0.62, 0.81),
+    "NVDA": (
+        "Nvidia beats estimates, raises full-year guidance on data centre demand",
+        "guidance",
+        0.62,
+        0.81,
+    ),
     "MRNA": ("Moderna wins FDA approval for its combined flu and Covid shot", "fda", 0.71, 0.86),
     "BA": ("Boeing cut to sell at a broker; deliveries miss", "analyst_down", -0.55, 0.58),
     "AAPL": ("Apple announces $100 billion buyback", "buyback", 0.48, 0.55),
@@ -52,8 +66,15 @@ class Day:
     def insert(self, table, returning=None, **row):
         cast = lambda k, v: f"cast(:{k} as jsonb)" if isinstance(v, (dict, list)) else f":{k}"
         sql = f"insert into {table} ({', '.join(row)}) values ({', '.join(cast(k, v) for k, v in row.items())})"
-        row = {k: json.dumps(v, default=str) if isinstance(v, (dict, list)) else v for k, v in row.items()}
-        return self.s.value(f"{sql} returning {returning}", **row) if returning else self.s.run(sql, **row)
+        row = {
+            k: json.dumps(v, default=str) if isinstance(v, (dict, list)) else v
+            for k, v in row.items()
+        }
+        return (
+            self.s.value(f"{sql} returning {returning}", **row)
+            if returning
+            else self.s.run(sql, **row)
+        )
 
     def cycle_row(self):
         self.insert(
@@ -70,11 +91,16 @@ class Day:
             for session, count in ((yesterday, 4), (SESSION, 26)):
                 first = session.closes - timedelta(minutes=15 * count)
                 if session is SESSION:
-                    price *= 1 + {"NVDA": 0.024, "MRNA": 0.031, "BA": -0.022}.get(symbol, r.gauss(0, 0.004))
+                    price *= 1 + {"NVDA": 0.024, "MRNA": 0.031, "BA": -0.022}.get(
+                        symbol, r.gauss(0, 0.004)
+                    )
                 for n in range(count):
                     ts = first + timedelta(minutes=15 * n)
                     close = price * (1 + drift + r.gauss(0, 0.0022))
-                    high, low = max(price, close) * (1 + abs(r.gauss(0, 0.0011))), min(price, close) * (1 - abs(r.gauss(0, 0.0011)))
+                    high, low = (
+                        max(price, close) * (1 + abs(r.gauss(0, 0.0011))),
+                        min(price, close) * (1 - abs(r.gauss(0, 0.0011))),
+                    )
                     volume = int(1e5 * (1.6 + math.cos(2 * math.pi * n / 26)) * r.uniform(0.7, 1.4))
                     rows.append(dict(security_id=sid, time_id=time_id(ts), timeframe="15min", open=round(price, 2), high=round(high, 2) + 0.01,
                                      low=round(low, 2) - 0.01, close=round(close, 2), volume=volume, available_at=ts + timedelta(minutes=15), feed="simulated"))  # fmt: skip
@@ -89,10 +115,15 @@ class Day:
         return self.close[self.ids[symbol], time_id(instant - timedelta(minutes=15))]
 
     def news(self):
-        source = self.insert("news_sources", "source_id", feed="simulated", source_name="Wire One", source_tier=2)
+        source = self.insert(
+            "news_sources", "source_id", feed="simulated", source_name="Wire One", source_tier=2
+        )
         self.news_ids = {}
         for n, (symbol, (headline, kind, tone, strength)) in enumerate(NEWS.items()):
-            headline, when = self.headlines.get(symbol, headline), at(7, 40 + n) if n < 4 else at(11, 20)
+            headline, when = (
+                self.headlines.get(symbol, headline),
+                at(7, 40 + n) if n < 4 else at(11, 20),
+            )
             ensure_times(self.s, [time_id(when)])
             story = self.insert(
                 "news_stories", "story_id", story_key=f"s{n}", headline=headline, first_source_id=source,
@@ -102,7 +133,15 @@ class Day:
                 "news_revisions", "revision_id", feed="simulated", item_id=f"i{n}", content_hash=f"h{n}", source_id=source,
                 headline=headline, published_at=when, received_at=when + timedelta(minutes=2),
             )  # fmt: skip
-            label = "very_positive" if tone > 0.6 else "positive" if tone > 0.2 else "neutral" if tone > -0.2 else "negative"
+            label = (
+                "very_positive"
+                if tone > 0.6
+                else "positive"
+                if tone > 0.2
+                else "neutral"
+                if tone > -0.2
+                else "negative"
+            )
             self.news_ids[symbol] = self.insert(
                 "news_sentiment", "news_id", revision_id=revision, story_id=story, security_id=self.ids[symbol], time_id=time_id(when),
                 headline=headline, source_id=source, published_at=when, received_at=when + timedelta(minutes=2), tone=tone,
@@ -112,7 +151,11 @@ class Day:
 
     def scans(self):
         self.scan_ids = {}
-        for when, chosen in ((at(9, 15), CHOSEN[:3]), (at(10), CHOSEN[:3]), (at(12), [*CHOSEN[2:4], "TSLA"])):
+        for when, chosen in (
+            (at(9, 15), CHOSEN[:3]),
+            (at(10), CHOSEN[:3]),
+            (at(12), [*CHOSEN[2:4], "TSLA"]),
+        ):
             ensure_times(self.s, [time_id(when)])
             others = [s for s in sorted(self.ids) if s not in chosen]
             for rank, symbol in enumerate([*chosen, *others], 1):
@@ -170,7 +213,23 @@ class Day:
         assert long or side == "sell"
         return parent, legs, key
 
-    def order(self, symbol, approval, key, purpose, side, kind, quantity, price, when, status, parent=None, position=None, filled=None, ended=None):
+    def order(
+        self,
+        symbol,
+        approval,
+        key,
+        purpose,
+        side,
+        kind,
+        quantity,
+        price,
+        when,
+        status,
+        parent=None,
+        position=None,
+        filled=None,
+        ended=None,
+    ):
         order = self.insert(
             "orders", "order_id", client_order_id=f"{key}/{purpose}".replace("/", "-").replace(":", "-"), approval_id=approval, parent_order_id=parent,
             position_id=position, cycle_id=self.cycle, security_id=self.ids[symbol], purpose=purpose, side=side, order_type=kind,
@@ -179,8 +238,13 @@ class Day:
             ended_at=filled[0] if filled else ended, status_reason="the other side filled" if status == "canceled" else None,
         )  # fmt: skip
         for n, word in enumerate(("accepted", status)):
-            moment = (filled[0] if filled else ended or when) if n else when + timedelta(seconds=1)
-            self.s.run("insert into order_events (order_id, status, occurred_at) values (:o, :s, :t) on conflict do nothing", o=order, s=word, t=moment)
+            moment = (filled[0] if filled else ended or when + timedelta(seconds=1)) if n else when
+            self.s.run(
+                "insert into order_events (order_id, status, occurred_at) values (:o, :s, :t) on conflict do nothing",
+                o=order,
+                s=word,
+                t=moment,
+            )
         if filled:
             ensure_times(self.s, [time_id(filled[0])])
             self.insert("fills", execution_id=f"x{order}", order_id=order, security_id=self.ids[symbol], time_id=time_id(filled[0]), side=side,
@@ -197,19 +261,49 @@ class Day:
         lapsed = None if filled_at else when + timedelta(hours=1)
         first = self.order(symbol, parent, key, "entry", buy, "limit", quantity, entry, when, "filled" if filled_at else "expired",
                            filled=(filled_at, entry) if filled_at else None, ended=lapsed)  # fmt: skip
-        position = self.position(symbol, signal, f"{key}/entry".replace("/", "-").replace(":", "-"), side, quantity, entry, stop, target, filled_at, closed_at, sign) if filled_at else None
+        position = (
+            self.position(
+                symbol,
+                signal,
+                f"{key}/entry".replace("/", "-").replace(":", "-"),
+                side,
+                quantity,
+                entry,
+                stop,
+                target,
+                filled_at,
+                closed_at,
+                sign,
+            )
+            if filled_at
+            else None
+        )
         for purpose, kind, price in (("target", "limit", target), ("stop", "stop", stop)):
             hit = purpose == "target" and closed_at
             status = "filled" if hit else "canceled" if closed_at or not filled_at else "held"
             self.order(symbol, legs[purpose], key, purpose, sell, kind, quantity, price, when, status, first, position,
                        (closed_at, target) if hit else None, closed_at or lapsed)  # fmt: skip
         if position:
-            self.s.run("update orders set position_id = :p where order_id = :o", p=position, o=first)
+            self.s.run(
+                "update orders set position_id = :p where order_id = :o", p=position, o=first
+            )
 
-    def position(self, symbol, signal, key, side, quantity, entry, stop, target, filled_at, closed_at, sign):
+    def position(
+        self, symbol, signal, key, side, quantity, entry, stop, target, filled_at, closed_at, sign
+    ):
         gain = round(sign * (target - entry) * quantity - 0.70, 2)
         risk = round(abs(entry - stop) * quantity, 2)
-        over = dict(exit_price=target, realized_pnl=gain, r_multiple=round(gain / risk, 4), pnl_pct=round(gain / entry / quantity, 5), close_reason="target") if closed_at else {}
+        over = (
+            dict(
+                exit_price=target,
+                realized_pnl=gain,
+                r_multiple=round(gain / risk, 4),
+                pnl_pct=round(gain / entry / quantity, 5),
+                close_reason="target",
+            )
+            if closed_at
+            else {}
+        )
         return self.insert(
             "positions", "position_id", position_key=key, cycle_id=self.cycle, security_id=self.ids[symbol], signal_id=signal, side=side,
             quantity=quantity, open_quantity=0 if closed_at else quantity, entry_price=entry, stop_price=stop, target_price=target,
@@ -222,7 +316,17 @@ class Day:
         self.bracket("BA", at(12), "short", 25, 1.9)
         entry = round(self.price("AAPL", at(12)), 2)
         signal = self.signal("AAPL", at(12), "long", entry, entry - 1, entry + 2)
-        self.approval("AAPL", at(12), signal, "buy", entry, entry - 1, entry + 2, 50, refused=("positions", "sector_exposure"))
+        self.approval(
+            "AAPL",
+            at(12),
+            signal,
+            "buy",
+            entry,
+            entry - 1,
+            entry + 2,
+            50,
+            refused=("positions", "sector_exposure"),
+        )
         self.insert(
             "pattern_analysis", security_id=self.ids["NVDA"], time_id=time_id(at(9, 45)), timeframe="15min", pattern_type="opening_range_breakout",
             bias="bullish", pivot_at=at(9, 30), confirmed_at=at(10), confidence_score=0.66, price_at_detection=self.price("NVDA", at(10)),
@@ -234,13 +338,54 @@ class Day:
             local = f"{when - timedelta(hours=4):%Y%m%d-%H%M%S}"
             self.insert("runs", run_id=f"{local}-{self.world}-{name}", notebook=name, session=SESSION.day, slot_at=when, parameters={}, status=status,
                         started_at=when, ended_at=when + timedelta(seconds=3), error=error)  # fmt: skip
-            self.insert("workflow_log", cycle_id=self.cycle, step=name, slot_at=when, status="started", details={})
-            self.insert("workflow_log", cycle_id=self.cycle, step=name, slot_at=when, status=status, details={"due": 101, "done": 101}, error_message=error)
+            self.insert(
+                "workflow_log",
+                cycle_id=self.cycle,
+                step=name,
+                slot_at=when,
+                status="started",
+                details={},
+            )
+            self.insert(
+                "workflow_log",
+                cycle_id=self.cycle,
+                step=name,
+                slot_at=when,
+                status=status,
+                details={"due": 101, "done": 101},
+                error_message=error,
+            )
         self.insert("workflow_log", cycle_id=self.cycle, step="50_trade", slot_at=at(12), status="completed",
                     details={"due": 3, "done": 3, "no_plan": {"TSLA": "tone 0.12 is weak: no direction"}})  # fmt: skip
-        self.insert("service_health", service_name="bars", status="healthy", last_check=at(12), last_output_at=at(12))
-        self.insert("service_health", service_name="news", status="degraded", last_check=at(12), error_message="timeout after 10 s")
-        for n, (kind, reason) in enumerate((("bars", "zero volume: nothing traded"), ("bars", "zero volume: nothing traded"), ("news", "no headline"))):
-            self.insert("quarantine", kind=kind, feed="simulated", reason=reason, row_hash=str(n), row_text=f"('ZZZ', {n}, 0.0)", seen_at=at(8))
+        self.insert(
+            "service_health",
+            service_name="bars",
+            status="healthy",
+            last_check=at(12),
+            last_output_at=at(12),
+        )
+        self.insert(
+            "service_health",
+            service_name="news",
+            status="degraded",
+            last_check=at(12),
+            error_message="timeout after 10 s",
+        )
+        for n, (kind, reason) in enumerate(
+            (
+                ("bars", "zero volume: nothing traded"),
+                ("bars", "zero volume: nothing traded"),
+                ("news", "no headline"),
+            )
+        ):
+            self.insert(
+                "quarantine",
+                kind=kind,
+                feed="simulated",
+                reason=reason,
+                row_hash=str(n),
+                row_text=f"('ZZZ', {n}, 0.0)",
+                seen_at=at(8),
+            )
         self.insert("risk_events", event_key="e1", cycle_id=self.cycle, security_id=self.ids["MRNA"], event_type="protected", severity="warning",
                     message="MRNA had no exit", action_taken="a stop was placed", occurred_at=at(10, 30))  # fmt: skip

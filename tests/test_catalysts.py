@@ -5,7 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
-from catalyst.catalysts import ASKED, BASE, NOISE_CAP, TIER_FACTOR, TONE_SHARE, judge, judge_news, label_of
+from catalyst.catalysts import (
+    ASKED,
+    BASE,
+    NOISE_CAP,
+    TIER_FACTOR,
+    TONE_SHARE,
+    judge,
+    judge_news,
+    label_of,
+)
 from catalyst.core import CatalystType, InputError
 from catalyst.news import import_news
 from catalyst.ports import NEWS_COLUMNS
@@ -59,9 +68,17 @@ def test_tone(sign, headline):
 
 
 def test_everyday_words_have_no_tone_here():
-    for headline in ("Acme shares change hands", "Crude futures settle", "Acme Trust securities", "Motley Fool holds meeting", "Acme gross margin"):
+    for headline in (
+        "Acme shares change hands",
+        "Crude futures settle",
+        "Acme Trust securities",
+        "Motley Fool holds meeting",
+        "Acme gross margin",
+    ):
         j = judge(headline)
-        assert (j.tone, j.tone_label, "none" in j.decided_by["tone"]) == (0.0, "neutral", True), headline
+        assert (j.tone, j.tone_label, "none" in j.decided_by["tone"]) == (0.0, "neutral", True), (
+            headline
+        )
 
 
 NOISY = ["3 stocks to watch", "Why Acme Stock Soared Today", "Is Acme a buy?", "Should you buy Acme stock now?", "Acme vs. Widget: Which is the better buy?", "Jim Cramer on Acme: a great company", "Acme shareholder alert: law firm announces class action", "Global Gadget Market Size to Reach $9 Billion", "Acme to report second quarter results on Tuesday", "Stock market today: Acme plunges on FDA ban"]  # fmt: skip
@@ -75,7 +92,9 @@ def test_noise_is_general_and_weak(headline, tier):
     assert "noise" in j.decided_by["type"]
 
 
-@pytest.mark.parametrize("headline", [h for hs in TYPES.values() for h in hs] + NOISY + ["Will Acme beat estimates?"])
+@pytest.mark.parametrize(
+    "headline", [h for hs in TYPES.values() for h in hs] + NOISY + ["Will Acme beat estimates?"]
+)
 def test_strength_can_be_worked_out_again(headline):
     j = judge(headline, symbol="ACM", name="Acme Inc.", source_tier=2)
     t = j.decided_by["strength"]
@@ -89,18 +108,40 @@ def test_strength_can_be_worked_out_again(headline):
 
 
 def test_better_sources_and_named_companies_count_more():
-    by_tier = [judge("Acme beats estimates", source_tier=t).catalyst_strength for t in (1, 2, 3, 4, 5)]
+    by_tier = [
+        judge("Acme beats estimates", source_tier=t).catalyst_strength for t in (1, 2, 3, 4, 5)
+    ]
     assert by_tier == sorted(by_tier, reverse=True) and len(set(by_tier)) == 5
-    named = [judge("Acme beats estimates", symbol=s, name=n).catalyst_strength for s, n in (("ACM", "ACME CORP"), ("QQZ", None), ("WDG", "Widget plc"))]
+    named = [
+        judge("Acme beats estimates", symbol=s, name=n).catalyst_strength
+        for s, n in (("ACM", "ACME CORP"), ("QQZ", None), ("WDG", "Widget plc"))
+    ]
     assert named == sorted(named, reverse=True) and len(set(named)) == 3
 
 
 def test_the_summary_counts_half_and_only_when_the_headline_is_silent():
-    assert judge("Acme speaks", "Acme beats estimates").tone == pytest.approx(judge("Acme beats estimates").tone / 2, abs=1e-3)
-    assert judge("Acme shares plunge", "Acme beats estimates").tone == judge("Acme shares plunge").tone
+    assert judge("Acme speaks", "Acme beats estimates").tone == pytest.approx(
+        judge("Acme beats estimates").tone / 2, abs=1e-3
+    )
+    assert (
+        judge("Acme shares plunge", "Acme beats estimates").tone == judge("Acme shares plunge").tone
+    )
 
 
-@pytest.mark.parametrize("text", ["", " ", "\x00", "🚀" * 500, "<script>alert(1)</script>", "a" * 100_000, "(" * 100_000, "beats " * 20_000, "‮שלום"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "\x00",
+        "🚀" * 500,
+        "<script>alert(1)</script>",
+        "a" * 100_000,
+        "(" * 100_000,
+        "beats " * 20_000,
+        "‮שלום",
+    ],
+)
 def test_hostile_text_is_judged_and_cheap(text):
     from catalyst.clock import Stopwatch
 
@@ -112,20 +153,34 @@ def test_hostile_text_is_judged_and_cheap(text):
 
 
 def stored(store, *rows):
-    full = [["wire", str(i), s, h, "", "Reuters", "", None, at, at, None] for i, (s, h, at) in enumerate(rows)]
+    full = [
+        ["wire", str(i), s, h, "", "Reuters", "", None, at, at, None]
+        for i, (s, h, at) in enumerate(rows)
+    ]
     import_news(store, pd.DataFrame(full, columns=NEWS_COLUMNS))
 
 
 def test_judging_what_is_stored_once_and_only_by_asof(scratch):
     later = NOON + timedelta(minutes=30)
-    stored(scratch, (["ACM", "WDG"], "Acme to acquire Widget", NOON), ([], "Rates fall", NOON), (["ACM"], "Acme CEO resigns", later))
+    stored(
+        scratch,
+        (["ACM", "WDG"], "Acme to acquire Widget", NOON),
+        ([], "Rates fall", NOON),
+        (["ACM"], "Acme CEO resigns", later),
+    )
     assert judge_news(scratch, NOON - timedelta(seconds=1)) == 0
     assert (judge_news(scratch, NOON), judge_news(scratch, NOON)) == (3, 0)
     first = scratch.rows("select * from news_sentiment where tone is not null order by news_id")
     assert (judge_news(scratch, later), judge_news(scratch, later)) == (1, 0)
-    assert scratch.rows("select * from news_sentiment where received_at = :t order by news_id", t=NOON) == first
+    assert (
+        scratch.rows("select * from news_sentiment where received_at = :t order by news_id", t=NOON)
+        == first
+    )
     assert {r["decided_by"]["type"]["phrase"] for r in first if r["security_id"]} == {"to acquire"}
-    assert scratch.value("select count(*) from news_sentiment where price_impact_5min is not null") == 0
+    assert (
+        scratch.value("select count(*) from news_sentiment where price_impact_5min is not null")
+        == 0
+    )
     with pytest.raises(InputError, match="asof"):
         judge_news(scratch, datetime(2025, 8, 13))
 
@@ -135,7 +190,11 @@ def test_guard_18_a_judgement_does_not_depend_on_what_came_later(scratch):
     judge_news(scratch, NOON)
     query = "select tone, catalyst_type, catalyst_strength, decided_by from news_sentiment where received_at = :t"
     alone = scratch.rows(query, t=NOON)
-    stored(scratch, (["ACM"], "Acme to acquire Widget", NOON), (["ACM"], "Acme drops its bid", NOON + timedelta(hours=1)))
+    stored(
+        scratch,
+        (["ACM"], "Acme to acquire Widget", NOON),
+        (["ACM"], "Acme drops its bid", NOON + timedelta(hours=1)),
+    )
     judge_news(scratch, NOON + timedelta(hours=2))
     assert scratch.rows(query, t=NOON) == alone
 
@@ -143,11 +202,18 @@ def test_guard_18_a_judgement_does_not_depend_on_what_came_later(scratch):
 def test_the_real_day_has_catalysts(scratch, shared):
     d = pd.read_parquet(shared / "real_news_2025.parquet").rename(columns={"id": "item_id"})
     d = d[(d.published_at > "2025-08-12 20:00Z") & (d.published_at <= "2025-08-13 20:00Z")]
-    d = d.assign(symbols=d.symbols.str.split(","), event_at=None, revised_at=None, received_at=d.published_at)
+    d = d.assign(
+        symbols=d.symbols.str.split(","), event_at=None, revised_at=None, received_at=d.published_at
+    )
     bars = set(pd.read_parquet(shared / "ibkr_15min_101_2025.parquet", columns=["symbol"]).symbol)
     import_news(scratch, d)
     assert judge_news(scratch, datetime(2025, 8, 13, 20, tzinfo=UTC)) > len(d) * 0.99
-    strong = {r["symbol"] for r in scratch.rows("select distinct symbol from news_sentiment join securities using (security_id) where catalyst_strength >= 0.3")}
+    strong = {
+        r["symbol"]
+        for r in scratch.rows(
+            "select distinct symbol from news_sentiment join securities using (security_id) where catalyst_strength >= 0.3"
+        )
+    }
     assert 15 <= len(strong & bars) <= 80
 
 
@@ -158,6 +224,12 @@ def test_what_stands_beyond_the_bound_is_not_read():
 
 
 def test_events_are_ordered_by_how_far_they_move_prices():
-    said = ["Acme holds its picnic", "Acme declares quarterly dividend", "Broker starts Acme at overweight", "Acme reports third-quarter results", "FDA reviews Acme's pump"]
+    said = [
+        "Acme holds its picnic",
+        "Acme declares quarterly dividend",
+        "Broker starts Acme at overweight",
+        "Acme reports third-quarter results",
+        "FDA reviews Acme's pump",
+    ]
     strength = [judge(h).decided_by["strength"]["base"] for h in said]
     assert strength == sorted(strength) and len(set(strength)) == 5

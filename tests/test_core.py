@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 
 from catalyst.clock import slots, get_session, market_phase, next_slot, session_of, sessions_between
 from catalyst.config import REGISTRY, Config
-from catalyst.core import DOMAINS, ENTRY_SIDE, EXIT_SIDE, InputError, PositionSide, Secret, Side, get_logger, load_settings, masked, word
+from catalyst.core import (
+    DOMAINS,
+    ENTRY_SIDE,
+    EXIT_SIDE,
+    InputError,
+    PositionSide,
+    Secret,
+    Side,
+    get_logger,
+    load_settings,
+    masked,
+    word,
+)
 
 
 @given(st.text())
@@ -52,11 +64,21 @@ def test_guard_25_log_records_are_cleaned(monkeypatch, caplog):
         try:
             raise ValueError("401 for open-sesame-2")
         except ValueError:
-            get_logger("t").exception("failed with %s at postgresql://u:open-sesame-3@h/d", "open-sesame-2")
+            get_logger("t").exception(
+                "failed with %s at postgresql://u:open-sesame-3@h/d", "open-sesame-2"
+            )
     assert "sesame" not in caplog.text and "401 for" in caplog.text
 
 
-@given(st.text(alphabet=st.characters(blacklist_characters=":/@ \t\n\r", blacklist_categories=("Cs", "Zs", "Cc")), min_size=3, max_size=20))
+@given(
+    st.text(
+        alphabet=st.characters(
+            blacklist_characters=":/@ \t\n\r", blacklist_categories=("Cs", "Zs", "Cc")
+        ),
+        min_size=3,
+        max_size=20,
+    )
+)
 def test_passwords_in_urls_are_masked(password):
     shown = masked(f"could not connect to postgresql://ann:{password}@db.example/x", {})
     assert f":{password}@" not in shown or password == "•••"
@@ -68,7 +90,9 @@ def test_settings_prefer_the_environment(tmp_path):
     assert (s.world, s.simulate_seed) == ("simulated", 3)
 
 
-@pytest.mark.parametrize("text", ['world = "live"', "worlds = 1", "alpaca_key = 'x'", "= broken", "\x00"])
+@pytest.mark.parametrize(
+    "text", ['world = "live"', "worlds = 1", "alpaca_key = 'x'", "= broken", "\x00"]
+)
 def test_a_bad_settings_file_is_one_line(tmp_path, text):
     (tmp_path / "catalyst.toml").write_text(text)
     with pytest.raises(InputError) as e:

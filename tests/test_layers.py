@@ -25,7 +25,17 @@ NUMBER = {
     if (m := re.search(r"File to edit: \S*?(\d+)_\w+\.ipynb", f.read_text("utf-8")))
 }
 # Reading the machine's time; `catalyst.clock` alone may.
-CLOCKS = {"now", "utcnow", "today", "time", "time_ns", "perf_counter", "monotonic", "localtime", "gmtime"}
+CLOCKS = {
+    "now",
+    "utcnow",
+    "today",
+    "time",
+    "time_ns",
+    "perf_counter",
+    "monotonic",
+    "localtime",
+    "gmtime",
+}
 CLOCK_OWNERS = {"datetime", "date", "time", "Timestamp", "dt"}
 
 
@@ -53,17 +63,28 @@ def test_imports_point_down(name):
     assert not {t for t in theirs if name not in HOME.get(t, {name})}
 
 
-@pytest.mark.parametrize("name", sorted(n for n, i in NUMBER.items() if 30 <= i < 60))
+SAFETY = {"ledger", "limits"}  # Rooms of floor 6 that risk and trade stand on: 58 and 59
+
+
+@pytest.mark.parametrize(
+    "name", sorted(n for n, i in NUMBER.items() if 30 <= i < 60 and n not in SAFETY)
+)
 def test_analysis_sees_frames_only(name):
     "Floors 3 to 5 import no port and no store"
     ours, _ = imports(FILES[name])
-    assert not {o for o in ours if NUMBER.get(o, 99) in range(10, 20)} | (ours & {"store", "dims", "bars", "news"})
+    assert not {o for o in ours if NUMBER.get(o, 99) in range(10, 20)} | (
+        ours & {"store", "dims", "bars", "news"}
+    )
 
 
 @pytest.mark.parametrize("name", sorted(set(NUMBER) - {"clock"}))
 def test_only_clock_reads_the_time(name):
     tree = ast.parse(FILES[name].read_text("utf-8"))
-    calls = [n.func for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    calls = [
+        n.func
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)
+    ]
     read = [
         f"{f.value.id}.{f.attr}"
         for f in calls
@@ -78,7 +99,11 @@ def test_only_trade_sends_orders():
     senders = {}
     for name, f in FILES.items():
         for n in ast.walk(ast.parse(f.read_text("utf-8"))):
-            if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in {"submit", "cancel", "replace_order"}:
+            if (
+                isinstance(n, ast.Call)
+                and isinstance(n.func, ast.Attribute)
+                and n.func.attr in {"submit", "cancel", "replace_order"}
+            ):
                 owner = ast.unparse(n.func.value)
                 if "broker" in owner.lower():
                     senders.setdefault(name, []).append(owner)

@@ -12,11 +12,31 @@ NOON = datetime(2025, 8, 13, 12, tzinfo=UTC)
 TABLES = "news_sources news_stories news_revisions news_sentiment securities time_dimension quarantine service_health"
 
 
-def item(item_id="a", symbols=("ACM",), headline="Acme opens a plant", published=0, received=None, **other):
+def item(
+    item_id="a",
+    symbols=("ACM",),
+    headline="Acme opens a plant",
+    published=0,
+    received=None,
+    **other,
+):
     "One row of a feed; times are minutes after noon"
     at = lambda m: pd.Timestamp(NOON) + pd.Timedelta(minutes=m)
-    row = dict(feed="wire", item_id=item_id, symbols=symbols if isinstance(symbols, float) else list(symbols), headline=headline, summary="", source="Reuters", url="")
-    row |= dict(event_at=None, published_at=at(published), received_at=at(published if received is None else received), revised_at=None)
+    row = dict(
+        feed="wire",
+        item_id=item_id,
+        symbols=symbols if isinstance(symbols, float) else list(symbols),
+        headline=headline,
+        summary="",
+        source="Reuters",
+        url="",
+    )
+    row |= dict(
+        event_at=None,
+        published_at=at(published),
+        received_at=at(published if received is None else received),
+        revised_at=None,
+    )
     return row | other
 
 
@@ -56,15 +76,24 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_guard_13_hostile_headlines_are_stored_whole(scratch, kind):
     headline = HOSTILE[kind]
-    tally = import_news(scratch, feed_frame(item(headline=headline, summary=headline * 2, url="https://x/" + "u" * 9000)))
+    tally = import_news(
+        scratch,
+        feed_frame(item(headline=headline, summary=headline * 2, url="https://x/" + "u" * 9000)),
+    )
     assert (tally.accepted, tally.repaired, tally.quarantined) == (1, 0, 0)
-    row = scratch.rows("select n.headline, r.headline as kept, r.summary, length(r.url) as url from news_sentiment n join news_revisions r using (revision_id)")
+    row = scratch.rows(
+        "select n.headline, r.headline as kept, r.summary, length(r.url) as url from news_sentiment n join news_revisions r using (revision_id)"
+    )
     assert row == [{"headline": headline, "kept": headline, "summary": headline * 2, "url": 9010}]
     assert read_news(scratch, NOON).headline.tolist() == [headline]
 
 
 def test_guard_13_control_characters_are_repaired_and_counted(scratch):
-    rows = [item(headline="Ac\x00me\x1b opens\ud800"), item("b", headline="Acme\x92s plant"), item("c", headline="\x00\ud800", url="\x00")]
+    rows = [
+        item(headline="Ac\x00me\x1b opens\ud800"),
+        item("b", headline="Acme\x92s plant"),
+        item("c", headline="\x00\ud800", url="\x00"),
+    ]
     tally = import_news(scratch, feed_frame(*rows, dtype=object))
     assert (tally.repaired, tally.quarantined) == (2, 1)
     assert dict(tally.reasons) == {"control characters": 2, "no headline": 1}
@@ -111,38 +140,75 @@ def test_guard_13_every_row_is_in_exactly_one_count(scratch):
 
 
 def test_guard_13_symbols_that_look_like_nothing_survive(scratch):
-    import_news(scratch, feed_frame(item(symbols=["NA"]), item("b", symbols=["NAN", "TRUE"]), item("c", symbols=[]), item("d", symbols=float("nan"))))
-    got = scratch.rows("select symbol, count(*) as n from news_sentiment left join securities using (security_id) group by 1 order by 1")
-    assert got == [{"symbol": "NA", "n": 1}, {"symbol": "NAN", "n": 1}, {"symbol": "TRUE", "n": 1}, {"symbol": None, "n": 2}]
+    import_news(
+        scratch,
+        feed_frame(
+            item(symbols=["NA"]),
+            item("b", symbols=["NAN", "TRUE"]),
+            item("c", symbols=[]),
+            item("d", symbols=float("nan")),
+        ),
+    )
+    got = scratch.rows(
+        "select symbol, count(*) as n from news_sentiment left join securities using (security_id) group by 1 order by 1"
+    )
+    assert got == [
+        {"symbol": "NA", "n": 1},
+        {"symbol": "NAN", "n": 1},
+        {"symbol": "TRUE", "n": 1},
+        {"symbol": None, "n": 2},
+    ]
     assert read_news(scratch, NOON).security_id.isna().sum() == 2
 
 
 def test_second_import_changes_nothing(scratch):
-    rows = feed_frame(item(symbols=["ACM", "WDG"]), item("b", symbols=[], summary="S"), item("b", symbols=[], summary="T", published=0, received=5), item("c", headline=""))
+    rows = feed_frame(
+        item(symbols=["ACM", "WDG"]),
+        item("b", symbols=[], summary="S"),
+        item("b", symbols=[], summary="T", published=0, received=5),
+        item("c", headline=""),
+    )
     first, before = import_news(scratch, rows), counts(scratch)
-    state = scratch.rows("select * from news_stories order by 1"), scratch.rows("select * from news_revisions order by 1")
+    state = (
+        scratch.rows("select * from news_stories order by 1"),
+        scratch.rows("select * from news_revisions order by 1"),
+    )
     again = import_news(scratch, rows.iloc[::-1])
     assert (again.as_dict(), counts(scratch)) == (first.as_dict(), before)
-    assert state == (scratch.rows("select * from news_stories order by 1"), scratch.rows("select * from news_revisions order by 1"))
+    assert state == (
+        scratch.rows("select * from news_stories order by 1"),
+        scratch.rows("select * from news_revisions order by 1"),
+    )
     assert before["news_sentiment"] == 4 and before["quarantine"] == 1
 
 
 def test_guard_18_items_received_later_never_show(scratch):
-    rows = [item(str(m), headline=f"Acme opens plant {m}", published=m, received=m + 10) for m in range(0, 60, 5)]
+    rows = [
+        item(str(m), headline=f"Acme opens plant {m}", published=m, received=m + 10)
+        for m in range(0, 60, 5)
+    ]
     import_news(scratch, feed_frame(*rows))
     for m in range(0, 75, 5):
         asof = NOON + timedelta(minutes=m)
         got = read_news(scratch, asof)
-        assert (got.received_at <= asof).all() and len(got) == sum(r["received_at"] <= asof for r in rows)
+        assert (got.received_at <= asof).all() and len(got) == sum(
+            r["received_at"] <= asof for r in rows
+        )
 
 
 def test_guard_18_a_revision_shows_from_its_receipt_and_replaces_the_old(scratch):
     import_news(scratch, feed_frame(item(headline="Acme opens plant")))
     import_news(scratch, feed_frame(item(headline="Acme opens plant, corrected", received=30)))
-    told = [read_news(scratch, NOON + timedelta(minutes=m)).headline.tolist() for m in (0, 29, 30, 31)]
+    told = [
+        read_news(scratch, NOON + timedelta(minutes=m)).headline.tolist() for m in (0, 29, 30, 31)
+    ]
     assert told == [["Acme opens plant"]] * 2 + [["Acme opens plant, corrected"]] * 2
-    revised = scratch.rows("select revised_at, received_at from news_revisions order by received_at")
-    assert revised[0]["revised_at"] is None and revised[1]["revised_at"] == revised[1]["received_at"] == NOON + timedelta(minutes=30)
+    revised = scratch.rows(
+        "select revised_at, received_at from news_revisions order by received_at"
+    )
+    assert revised[0]["revised_at"] is None and revised[1]["revised_at"] == revised[1][
+        "received_at"
+    ] == NOON + timedelta(minutes=30)
     late = read_news(scratch, NOON + timedelta(minutes=40), since=NOON + timedelta(minutes=10))
     assert late.headline.tolist() == ["Acme opens plant, corrected"]
 
@@ -150,7 +216,12 @@ def test_guard_18_a_revision_shows_from_its_receipt_and_replaces_the_old(scratch
 def test_guard_18_a_ticker_added_later_is_not_known_before(scratch):
     import_news(scratch, feed_frame(item(symbols=["ACM"])))
     import_news(scratch, feed_frame(item(symbols=["ACM", "WDG"], received=30)))
-    ids = {r["symbol"]: r["security_id"] for r in scratch.rows("select symbol, security_id from securities where symbol in ('ACM', 'WDG')")}
+    ids = {
+        r["symbol"]: r["security_id"]
+        for r in scratch.rows(
+            "select symbol, security_id from securities where symbol in ('ACM', 'WDG')"
+        )
+    }
     wdg = lambda m: len(read_news(scratch, NOON + timedelta(minutes=m), security_ids=[ids["WDG"]]))
     assert (wdg(29), wdg(30)) == (0, 1)
     assert len(read_news(scratch, NOON, security_ids=[ids["ACM"]])) == 1
@@ -191,12 +262,27 @@ def test_guard_12_a_batch_of_which_nothing_survives_raises_and_keeps_the_evidenc
 
 
 def test_guard_12_unavailable_is_not_empty(scratch):
-    health = lambda: scratch.rows("select status, last_check, last_output_at, error_message from service_health where service_name = 'news'")[0]
+    health = lambda: scratch.rows(
+        "select status, last_check, last_output_at, error_message from service_health where service_name = 'news'"
+    )[0]
     later = NOON + timedelta(minutes=15)
-    assert collect_news(scratch, Wire(feed_frame(item())), NOON - timedelta(days=1), NOON).accepted == 1
-    assert health() == {"status": "healthy", "last_check": NOON, "last_output_at": NOON, "error_message": None}
+    assert (
+        collect_news(scratch, Wire(feed_frame(item())), NOON - timedelta(days=1), NOON).accepted
+        == 1
+    )
+    assert health() == {
+        "status": "healthy",
+        "last_check": NOON,
+        "last_output_at": NOON,
+        "error_message": None,
+    }
     assert collect_news(scratch, Wire(feed_frame()), NOON, later).as_dict()["accepted"] == 0
-    assert health() == {"status": "healthy", "last_check": later, "last_output_at": NOON, "error_message": None}
+    assert health() == {
+        "status": "healthy",
+        "last_check": later,
+        "last_output_at": NOON,
+        "error_message": None,
+    }
     for answer in (UnavailableError("no route to https://ann:sesame99@wire"), None):
         with pytest.raises(UnavailableError):
             collect_news(scratch, Wire(answer), NOON, later)
@@ -222,13 +308,29 @@ def test_a_missing_column_is_one_line():
 
 
 def test_mixed_and_textual_times():
-    rows = feed_frame(item(published_at="2025-08-13T08:00:00-04:00", received_at="2025-08-13T12:00:00Z"), item("b", published_at="noon"), item("c", published_at=datetime.max.replace(tzinfo=UTC)))
+    rows = feed_frame(
+        item(published_at="2025-08-13T08:00:00-04:00", received_at="2025-08-13T12:00:00Z"),
+        item("b", published_at="noon"),
+        item("c", published_at=datetime.max.replace(tzinfo=UTC)),
+    )
     items, v = judge_batch(rows)
     assert v.why.tolist() == ["", "no published_at", "published_at outside of the calendar"]
     assert items.published_at[0] == pd.Timestamp(NOON)
 
 
-@pytest.mark.parametrize("source, tier", [("Reuters", 1), ("Dow Jones Newswires", 1), ("Barron's", 2), ("CNBC Television", 2), ("Yahoo", 3), ("TipRanks", 4), ("Apex Daily", 5), ("", 5)])
+@pytest.mark.parametrize(
+    "source, tier",
+    [
+        ("Reuters", 1),
+        ("Dow Jones Newswires", 1),
+        ("Barron's", 2),
+        ("CNBC Television", 2),
+        ("Yahoo", 3),
+        ("TipRanks", 4),
+        ("Apex Daily", 5),
+        ("", 5),
+    ],
+)
 def test_tiers(source, tier):
     assert tier_of(source) == tier
 
@@ -236,8 +338,14 @@ def test_tiers(source, tier):
 def test_the_real_feed_is_taken_whole_and_fast(scratch, shared):
     from catalyst.clock import Stopwatch
 
-    d = pd.read_parquet(shared / "real_news_2025.parquet").rename(columns={"id": "item_id"}).head(1600)
-    d = d.assign(symbols=d.symbols.str.split(","), event_at=None, revised_at=None, received_at=d.published_at)
+    d = (
+        pd.read_parquet(shared / "real_news_2025.parquet")
+        .rename(columns={"id": "item_id"})
+        .head(1600)
+    )
+    d = d.assign(
+        symbols=d.symbols.str.split(","), event_at=None, revised_at=None, received_at=d.published_at
+    )
     watch = Stopwatch()
     tally = import_news(scratch, d)
     assert (tally.accepted + tally.repaired, tally.quarantined) == (1600, 0)

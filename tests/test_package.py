@@ -13,7 +13,18 @@ import pytest
 from catalyst.core import resource_dir
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {"pandas", "numpy", "sqlalchemy", "psycopg", "vectorbt", "papermill", "exchange_calendars", "talib", "pyarrow", "jupyterlab"}
+HEAVY = {
+    "pandas",
+    "numpy",
+    "sqlalchemy",
+    "psycopg",
+    "vectorbt",
+    "papermill",
+    "exchange_calendars",
+    "talib",
+    "pyarrow",
+    "jupyterlab",
+}
 COMMANDS = [
     [], ["db"], ["db", "init"], ["db", "status"], ["db", "check"], ["db", "url"], ["db", "stop"], ["import"], ["import", "bars"],
     ["import", "news"], ["config"], ["config", "list"], ["config", "set"], ["day"], ["demo"], ["run"], ["schedule"], ["doctor"], ["lab"],
@@ -22,7 +33,9 @@ COMMANDS = [
 
 def heavy_after(code):
     told = "import sys, json; print(json.dumps(sorted(m for m in sys.modules if '.' not in m)))"
-    out = subprocess.run([sys.executable, "-c", f"{code}\n{told}"], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{told}"], capture_output=True, text=True, check=True
+    ).stdout
     return HEAVY & set(json.loads(out.strip().splitlines()[-1]))
 
 
@@ -49,13 +62,26 @@ def test_settings_ini_is_the_only_home_of_package_facts():
     assert "project" not in told
     assert ini["DEFAULT"]["version"] not in (ROOT / "setup.py").read_text()
     assert ini["DEFAULT"]["license"] == "Apache-2.0"
-    for name in "jupyterlab papermill pandas vectorbt alpaca-py sqlalchemy psycopg scikit-learn".split():
-        assert any(line.strip().startswith(name) for line in ini["DEFAULT"]["requirements"].splitlines()), name
+    for (
+        name
+    ) in "jupyterlab papermill pandas vectorbt alpaca-py sqlalchemy psycopg scikit-learn".split():
+        assert any(
+            line.strip().startswith(name) for line in ini["DEFAULT"]["requirements"].splitlines()
+        ), name
 
 
 def test_top_level_is_the_card():
     have = {p.name for p in ROOT.iterdir() if not p.name.startswith(".")}
-    assert {"nbs", "catalyst", "scheduled", "settings.ini", "sql", "setup.py", "tests", "README.md"} <= have
+    assert {
+        "nbs",
+        "catalyst",
+        "scheduled",
+        "settings.ini",
+        "sql",
+        "setup.py",
+        "tests",
+        "README.md",
+    } <= have
 
 
 @pytest.mark.parametrize("name, least", [("sql", 8), ("scheduled", 7), ("guides", 1)])
@@ -65,7 +91,11 @@ def test_packaged_folders_are_found(name, least):
 
 def test_modules_stay_readable():
     "No module over 400 lines: two ideas do not share a room"
-    long = {p.name: n for p in (ROOT / "catalyst").glob("*.py") if p.name != "_modidx.py" and (n := len(p.read_text().splitlines())) > 400}
+    long = {
+        p.name: n
+        for p in (ROOT / "catalyst").glob("*.py")
+        if p.name != "_modidx.py" and (n := len(p.read_text().splitlines())) > 400
+    }
     assert not long
 
 

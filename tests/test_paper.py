@@ -30,33 +30,72 @@ class TableFeed:
 
     def __init__(self, rows, symbols=("AAPL", "MSFT"), untradable=(), delay=timedelta(0)):
         self.symbols, self.untradable = symbols, untradable
-        before = [(s, -71, 100, 100, 100, 100, 1000) for s in symbols]  # The last bar of the day before
-        table = [(s, pd.Timestamp(OPEN + SLOT * i), o, h, lo, c, v) for s, i, o, h, lo, c, v in before + list(rows)]
-        self.frame = pd.DataFrame(table, columns=["symbol", "ts", "open", "high", "low", "close", "volume"])
+        before = [
+            (s, -71, 100, 100, 100, 100, 1000) for s in symbols
+        ]  # The last bar of the day before
+        table = [
+            (s, pd.Timestamp(OPEN + SLOT * i), o, h, lo, c, v)
+            for s, i, o, h, lo, c, v in before + list(rows)
+        ]
+        self.frame = pd.DataFrame(
+            table, columns=["symbol", "ts", "open", "high", "low", "close", "volume"]
+        )
         self.frame["available_at"] = self.frame.ts + SLOT + delay
 
     def bars(self, symbols, timeframe, start, end, asof):
         f = self.frame
-        return f[f.symbol.isin(symbols) & (f.ts >= start) & (f.ts < end) & (f.available_at <= asof)].reset_index(drop=True)
+        return f[
+            f.symbol.isin(symbols) & (f.ts >= start) & (f.ts < end) & (f.available_at <= asof)
+        ].reset_index(drop=True)
 
     def assets(self):
-        return pd.DataFrame({"symbol": self.symbols, "tradable": [s not in self.untradable for s in self.symbols]})
+        return pd.DataFrame(
+            {"symbol": self.symbols, "tradable": [s not in self.untradable for s in self.symbols]}
+        )
 
     def news(self, start, asof): ...
     def quotes(self, symbols, asof): ...
 
 
 def flat(symbol="AAPL", price=100, slots=27, volume=100_000, first=0):
-    return [(symbol, i, price, price + 1, price - 1, price, volume) for i in range(first, first + slots)]
+    return [
+        (symbol, i, price, price + 1, price - 1, price, volume) for i in range(first, first + slots)
+    ]
 
 
-def bracket(name="e1", symbol="AAPL", side=Side.BUY, quantity=100, limit="100.50", target="105.00", stop="98.00"):
+def bracket(
+    name="e1",
+    symbol="AAPL",
+    side=Side.BUY,
+    quantity=100,
+    limit="100.50",
+    target="105.00",
+    stop="98.00",
+):
     return OrderRequest(name, symbol, side, D(quantity), OrderType.LIMIT, TimeInForce.GTC, OrderClass.BRACKET,
                         D(limit), None, D(target), D(stop))  # fmt: skip
 
 
-def simple(name="s1", side=Side.SELL, quantity=100, kind=OrderType.MARKET, tif=TimeInForce.DAY, limit=None, stop=None, symbol="AAPL"):
-    return OrderRequest(name, symbol, side, D(quantity), kind, tif, limit_price=limit and D(limit), stop_price=stop and D(stop))
+def simple(
+    name="s1",
+    side=Side.SELL,
+    quantity=100,
+    kind=OrderType.MARKET,
+    tif=TimeInForce.DAY,
+    limit=None,
+    stop=None,
+    symbol="AAPL",
+):
+    return OrderRequest(
+        name,
+        symbol,
+        side,
+        D(quantity),
+        kind,
+        tif,
+        limit_price=limit and D(limit),
+        stop_price=stop and D(stop),
+    )
 
 
 @pytest.fixture
@@ -80,7 +119,13 @@ def step(broker, clock, n=1):
 
 
 def resting(side, kind, price, quantity=100):
-    limit, stop = (price, None) if kind == OrderType.LIMIT else (None, price) if kind == OrderType.STOP else (None, None)
+    limit, stop = (
+        (price, None)
+        if kind == OrderType.LIMIT
+        else (None, price)
+        if kind == OrderType.STOP
+        else (None, None)
+    )
     return BrokerOrder("b", "c", "AAPL", side, kind, OrderClass.SIMPLE, TimeInForce.GTC, D(quantity), limit, stop,
                        OrderStatus.ACCEPTED, D(0), None, OPEN, None)  # fmt: skip
 
@@ -90,15 +135,28 @@ def bar(o, h, lo, volume=10**6, slot=0):
     return Bar("AAPL", ts, ts + SLOT, ts + SLOT, D(o), D(h), D(lo), D(volume))
 
 
-@given(st.sampled_from(list(Side)), st.sampled_from([OrderType.MARKET, OrderType.LIMIT, OrderType.STOP]), CENT, CENT, CENT, CENT)
+@given(
+    st.sampled_from(list(Side)),
+    st.sampled_from([OrderType.MARKET, OrderType.LIMIT, OrderType.STOP]),
+    CENT,
+    CENT,
+    CENT,
+    CENT,
+)
 def test_a_fill_never_flatters_us(side, kind, price, a, b, c):
     low, mid, high = sorted((a, b, c))
     hit = match(resting(side, kind, price), bar(mid, high, low), Config())
     sign = {Side.BUY: 1, Side.SELL: -1}[side]
     if hit is None:
         assert kind != OrderType.MARKET
-        reach = {Side.BUY: low, Side.SELL: high}[side] if kind == OrderType.LIMIT else {Side.BUY: high, Side.SELL: low}[side]
-        assert (reach - price) * sign >= 0 if kind == OrderType.LIMIT else (reach - price) * sign < 0
+        reach = (
+            {Side.BUY: low, Side.SELL: high}[side]
+            if kind == OrderType.LIMIT
+            else {Side.BUY: high, Side.SELL: low}[side]
+        )
+        assert (
+            (reach - price) * sign >= 0 if kind == OrderType.LIMIT else (reach - price) * sign < 0
+        )
         return
     paid = hit[0]
     if kind == OrderType.LIMIT:
@@ -150,12 +208,19 @@ def test_the_future_changes_nothing(desk):
         broker.submit(bracket())
         step(broker, clock, 2)
         order = broker.order_by_client_id("e1")
-        seen.append([(f.price, f.quantity, f.filled_at) for f in order.fills] + [leg.status for leg in order.legs])
+        seen.append(
+            [(f.price, f.quantity, f.filled_at) for f in order.fills]
+            + [leg.status for leg in order.legs]
+        )
     assert seen[0] == seen[1]
 
 
 def test_a_bracket_wakes_after_the_entry_and_the_stop_wins_a_tie(desk):
-    rows = [("AAPL", 0, 100, 106, 90, 100, 10**6), ("AAPL", 1, 100, 106, 97, 100, 10**6), *flat(first=2, slots=3)]
+    rows = [
+        ("AAPL", 0, 100, 106, 90, 100, 10**6),
+        ("AAPL", 1, 100, 106, 97, 100, 10**6),
+        *flat(first=2, slots=3),
+    ]
     broker, clock = desk(rows)
     broker.submit(bracket())
     assert len(step(broker, clock)) == 1
@@ -167,7 +232,12 @@ def test_a_bracket_wakes_after_the_entry_and_the_stop_wins_a_tie(desk):
 
 
 def test_guard_05_one_exit_ends_the_other_and_nothing_reopens(desk):
-    rows = [("AAPL", 0, 100, 101, 99, 100, 10**6), ("AAPL", 1, 104, 106, 103, 105, 10**6), ("AAPL", 2, 100, 106, 90, 95, 10**6), *flat(first=3, slots=2)]
+    rows = [
+        ("AAPL", 0, 100, 101, 99, 100, 10**6),
+        ("AAPL", 1, 104, 106, 103, 105, 10**6),
+        ("AAPL", 2, 100, 106, 90, 95, 10**6),
+        *flat(first=3, slots=2),
+    ]
     broker, clock = desk(rows)
     broker.submit(bracket())
     step(broker, clock, 5)
@@ -177,7 +247,12 @@ def test_guard_05_one_exit_ends_the_other_and_nothing_reopens(desk):
 
 
 def test_partly_filled_exits_never_sell_more_than_was_bought(desk):
-    rows = [("AAPL", 0, 100, 101, 99, 100, 10**6), ("AAPL", 1, 104, 106, 103, 105, 400), ("AAPL", 2, 97, 98, 96, 97, 300), ("AAPL", 3, 97, 98, 96, 97, 10**6)]
+    rows = [
+        ("AAPL", 0, 100, 101, 99, 100, 10**6),
+        ("AAPL", 1, 104, 106, 103, 105, 400),
+        ("AAPL", 2, 97, 98, 96, 97, 300),
+        ("AAPL", 3, 97, 98, 96, 97, 10**6),
+    ]
     broker, clock = desk(rows)
     broker.submit(bracket())
     sold = sum(f.quantity for f in step(broker, clock, 4)[1:])
@@ -221,7 +296,10 @@ def test_refusals_are_alpacas(desk):
         (bracket("x1", symbol="NOPE"), "not found"),
         (bracket("x2", symbol="HALT"), "not tradable"),
         (bracket("x3", quantity=2_000), "insufficient buying power"),
-        (simple("x4", side=Side.BUY, kind=OrderType.STOP_LIMIT, limit="101.00", stop="100.00"), "not simulated"),
+        (
+            simple("x4", side=Side.BUY, kind=OrderType.STOP_LIMIT, limit="101.00", stop="100.00"),
+            "not simulated",
+        ),
     ]
     for order, why in cases:
         with pytest.raises(Refused, match=why):
@@ -255,7 +333,11 @@ def test_cancelling_half_an_entry_takes_its_exits_with_it(desk):
     step(broker, clock)
     broker.cancel(broker.order_by_client_id("e1").broker_order_id)
     order = broker.order_by_client_id("e1")
-    assert (order.status, order.filled_quantity, [leg.status for leg in order.legs]) == ("canceled", 50, ["canceled"] * 2)
+    assert (order.status, order.filled_quantity, [leg.status for leg in order.legs]) == (
+        "canceled",
+        50,
+        ["canceled"] * 2,
+    )
     assert [p.quantity for p in broker.positions()] == [50]
 
 
@@ -297,7 +379,12 @@ def test_a_new_client_finds_the_committed_world(desk):
         PaperBroker(broker.store, broker.feed, ReplayClock(OPEN), Config()).submit(bracket("e2"))
 
 
-@given(st.lists(st.tuples(st.sampled_from(list(Side)), st.integers(1, 50), st.integers(10, 200)), max_size=12))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(list(Side)), st.integers(1, 50), st.integers(10, 200)),
+        max_size=12,
+    )
+)
 def test_net_positions_are_the_sum_of_the_fills(trades):
     held = net_positions([("A", side, D(q), D(p)) for side, q, p in trades])
     net = sum(q if side == Side.BUY else -q for side, q, _ in trades)

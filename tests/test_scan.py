@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from catalyst.config import Config
 from catalyst.core import InputError, ScanStage, resource_dir
-from catalyst.scan import SCAN_COLUMNS, composite, funnel, momentum_score, scan, technical_score, volume_score
+from catalyst.scan import (
+    SCAN_COLUMNS,
+    composite,
+    funnel,
+    momentum_score,
+    scan,
+    technical_score,
+    volume_score,
+)
 
 OPEN = datetime(2025, 8, 13, 13, 30, tzinfo=UTC)
 ASOF = OPEN + timedelta(minutes=45)
@@ -43,7 +51,9 @@ def features_of(n: int = 101, asof: datetime = ASOF, seed: int = 7) -> pd.DataFr
 
 def universe_of(n: int = 101) -> pd.DataFrame:
     index = pd.RangeIndex(1, n + 1, name="security_id")
-    return pd.DataFrame({"symbol": [f"S{(i * 37) % n:03d}" for i in range(n)], "is_tradeable": True}, index=index)
+    return pd.DataFrame(
+        {"symbol": [f"S{(i * 37) % n:03d}" for i in range(n)], "is_tradeable": True}, index=index
+    )
 
 
 def one(**change) -> pd.Series:
@@ -60,7 +70,9 @@ def one(**change) -> pd.Series:
 def test_tracks_100_securities(asof):
     features = features_of(asof=asof)
     if asof <= OPEN:
-        features = features.assign(bar_ts=OPEN - timedelta(hours=18), bar_age_minutes=1065.0, vwap=None)
+        features = features.assign(
+            bar_ts=OPEN - timedelta(hours=18), bar_age_minutes=1065.0, vwap=None
+        )
     found = scan(features, universe_of(), asof, CONFIG)
     assert len(found) == 101 and found["tracked"].sum() == 100
     assert found["selected_for_trading"].sum() == 5
@@ -70,7 +82,12 @@ def test_tracks_100_securities(asof):
 
 
 def test_the_numbers_to_keep_are_configured():
-    found = scan(features_of(), universe_of(), ASOF, Config({"top_candidates_to_track": 30, "top_candidates_to_trade": 2}))
+    found = scan(
+        features_of(),
+        universe_of(),
+        ASOF,
+        Config({"top_candidates_to_track": 30, "top_candidates_to_trade": 2}),
+    )
     assert (found["tracked"].sum(), found["selected_for_trading"].sum()) == (30, 2)
 
 
@@ -83,15 +100,29 @@ def test_guard_28_input_order_does_not_matter(rows, names):
     features, universe = features_of(40), universe_of(40)
     config = Config({"top_candidates_to_track": 20, "top_candidates_to_trade": 2})
     expected = scan(features, universe, ASOF, config)
-    pd.testing.assert_frame_equal(scan(features.iloc[rows], universe.iloc[names], ASOF, config), expected)
+    pd.testing.assert_frame_equal(
+        scan(features.iloc[rows], universe.iloc[names], ASOF, config), expected
+    )
 
 
 def test_guard_28_the_best_is_chosen_wherever_it_stands():
     for place in (1, 50, 101):
         features = features_of()
-        best = {"catalyst_score": 1.0, "relative_volume": 5.0, "change_pct": 0.07, "tone": None, "news_age_minutes": 5.0}
+        best = {
+            "catalyst_score": 1.0,
+            "relative_volume": 5.0,
+            "change_pct": 0.07,
+            "tone": None,
+            "news_age_minutes": 5.0,
+        }
         level = features.loc[place, "close"]
-        best |= {"vwap": level * 0.9, "sma_20": level * 0.9, "ema_9": level * 1.1, "ema_21": level, "macd_histogram": 1.0}
+        best |= {
+            "vwap": level * 0.9,
+            "sma_20": level * 0.9,
+            "ema_9": level * 1.1,
+            "ema_21": level,
+            "macd_histogram": 1.0,
+        }
         best |= {"rsi_14": 60.0, "resistance_level": level * 1.5}
         for name, value in best.items():
             features[name] = features[name].astype(object)
@@ -144,7 +175,9 @@ def test_an_old_bar_is_no_price_in_regular_hours():
 def test_no_features_not_tradeable_and_beyond_the_tracked():
     features, universe = features_of(3), universe_of(4)
     universe.loc[universe.index[0], "is_tradeable"] = False
-    found = scan(features, universe, ASOF, Config({"top_candidates_to_track": 2})).set_index("security_id")
+    found = scan(features, universe, ASOF, Config({"top_candidates_to_track": 2})).set_index(
+        "security_id"
+    )
     assert found.loc[4, "reason"].startswith("no features")
     beyond = found[found["stage"] == "priced"].iloc[0]
     assert re.fullmatch(r"rank 3 beyond the 2 tracked, composite 0\.\d{3}", beyond["reason"])
@@ -153,7 +186,10 @@ def test_no_features_not_tradeable_and_beyond_the_tracked():
 
 
 def test_all_failures_of_a_gate_are_told():
-    assert one(close=0.8, mean_volume_20d=1000.0)["reason"] == "mean volume 1,000 below 500,000; price 0.80 below 1.00"
+    assert (
+        one(close=0.8, mean_volume_20d=1000.0)["reason"]
+        == "mean volume 1,000 below 500,000; price 0.80 below 1.00"
+    )
 
 
 def test_news_unavailable_is_not_no_catalyst():
@@ -168,7 +204,9 @@ def test_news_unavailable_is_not_no_catalyst():
 
 
 def test_one_term_alone_is_not_ranked_among_candidates():
-    unknown = dict.fromkeys(("relative_volume", "change_pct", "vwap", "sma_20", "ema_9", "macd_histogram"))
+    unknown = dict.fromkeys(
+        ("relative_volume", "change_pct", "vwap", "sma_20", "ema_9", "macd_histogram")
+    )
     found = one(**unknown)
     assert found["stage"] == "catalyst"
     assert found["reason"] == "composite rests on 40% of the weight, at least 50% is needed"
@@ -177,12 +215,16 @@ def test_one_term_alone_is_not_ranked_among_candidates():
 # Missing is not neutral
 
 
-@pytest.mark.parametrize(("column", "term"), [("relative_volume", "volume"), ("change_pct", "momentum")])
+@pytest.mark.parametrize(
+    ("column", "term"), [("relative_volume", "volume"), ("change_pct", "momentum")]
+)
 def test_a_missing_term_is_null_named_and_left_out(column, term):
     whole, part = one(), one(**{column: None, "null_reason": {column: "2 sessions of 5"}})
     assert pd.isna(part[f"{term}_score"])
     assert part["scan_metadata"]["missing"] == {term: "2 sessions of 5"}
-    rest = {t: whole[f"{t}_score"] for t in ("catalyst", "volume", "momentum", "technical") if t != term}
+    rest = {
+        t: whole[f"{t}_score"] for t in ("catalyst", "volume", "momentum", "technical") if t != term
+    }
     weight = {t: CONFIG[f"{t}_weight"] for t in rest}
     expected = sum(weight[t] * rest[t] for t in rest) / sum(weight.values())
     assert part["composite_score"] == pytest.approx(expected, abs=1e-5)
@@ -191,7 +233,9 @@ def test_a_missing_term_is_null_named_and_left_out(column, term):
 
 
 def test_before_the_open_yesterday_does_not_stand_in():
-    features = features_of(asof=EARLY).assign(bar_ts=OPEN - timedelta(hours=18), bar_age_minutes=990.0)
+    features = features_of(asof=EARLY).assign(
+        bar_ts=OPEN - timedelta(hours=18), bar_age_minutes=990.0
+    )
     found = scan(features, universe_of(), EARLY, CONFIG)
     for column in ("volume", "relative_volume", "change_pct", "volume_score", "momentum_score"):
         assert found[column].isna().all()
@@ -204,9 +248,23 @@ prices = st.one_of(st.none(), st.floats(0.01, 1e4))
 
 
 @settings(max_examples=60, deadline=None)
-@given(numbers, st.lists(prices, min_size=8, max_size=8), st.one_of(st.none(), st.floats(-1, 1)), st.one_of(st.none(), st.floats(0, 100)))
+@given(
+    numbers,
+    st.lists(prices, min_size=8, max_size=8),
+    st.one_of(st.none(), st.floats(-1, 1)),
+    st.one_of(st.none(), st.floats(0, 100)),
+)
 def test_scores_lie_between_zero_and_one_or_are_null(number, levels, tone, rsi):
-    names = ("vwap", "sma_20", "ema_9", "ema_21", "atr_14", "support_level", "resistance_level", "macd_histogram")
+    names = (
+        "vwap",
+        "sma_20",
+        "ema_9",
+        "ema_21",
+        "atr_14",
+        "support_level",
+        "resistance_level",
+        "macd_histogram",
+    )
     row = dict(zip(names, levels, strict=True)) | {"close": 20.0, "tone": tone, "rsi_14": rsi}
     technical = technical_score(row, CONFIG)
     for value in (volume_score(number), momentum_score(number), technical):

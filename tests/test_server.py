@@ -16,8 +16,17 @@ COUNT = "from catalyst.schema import open_store; print(open_store().value('selec
 
 
 def python(code, home, **kwargs):
-    env = {k: v for k, v in os.environ.items() if not k.startswith("CATALYST_")} | {"CATALYST_HOME": str(home)}
-    return subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("CATALYST_")} | {
+        "CATALYST_HOME": str(home)
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **kwargs,
+    )
 
 
 @pytest.fixture
@@ -49,7 +58,10 @@ def test_killed_server_comes_back_with_what_was_committed(home):
     assert out.strip() == "11", err
     pid = int((Server(home).data / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGKILL)
-    ask = COUNT + "; print(open_store().value(\"select count(*) from securities where symbol = 'ZZKEEP'\"))"
+    ask = (
+        COUNT
+        + "; print(open_store().value(\"select count(*) from securities where symbol = 'ZZKEEP'\"))"
+    )
     out, err = python(ask, home).communicate(timeout=120)
     assert out.split() == ["11", "1"], err
 
@@ -80,7 +92,9 @@ def test_unwritable_home_is_one_line():
 def test_plain_user(home):
     home.chmod(0o777)
     who = dict(user="nobody", group="nogroup", extra_groups=[])
-    out, err = python("import os; os.environ['HOME'] = '/tmp'; " + COUNT, home / "his", **who).communicate(timeout=60)
+    out, err = python(
+        "import os; os.environ['HOME'] = '/tmp'; " + COUNT, home / "his", **who
+    ).communicate(timeout=60)
     assert out.strip() == "11", err
 
 

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from catalyst.config import Config
 from catalyst.core import SIGN, InputError, PositionSide
-from catalyst.signals import CONFIDENCE, SETUPS, SIGNAL_FEATURES, Idea, Plan, Setup, decide, decide_with_reasons, setup
+from catalyst.signals import (
+    CONFIDENCE,
+    SETUPS,
+    SIGNAL_FEATURES,
+    Idea,
+    Plan,
+    Setup,
+    decide,
+    decide_with_reasons,
+    setup,
+)
 
 ASOF = datetime(2025, 8, 13, 14, 15, tzinfo=UTC)
 CONFIG = Config()
@@ -31,14 +41,21 @@ BREAK = {
 
 
 def frame(*rows: dict) -> pd.DataFrame:
-    return pd.DataFrame([GOOD | r for r in rows], index=pd.RangeIndex(1, len(rows) + 1, name="security_id"))
+    return pd.DataFrame(
+        [GOOD | r for r in rows], index=pd.RangeIndex(1, len(rows) + 1, name="security_id")
+    )
 
 
 def mirrored(row: dict) -> dict:
     "The same picture upside down, around a price of 20"
     prices = ("prev_close", "day_open", "vwap", "sma_20", "ema_9", "ema_21")
-    turned = {k: 40.0 - row[k] for k in prices} | {k: -row[k] for k in ("tone", "change_pct", "macd_histogram")}
-    levels = {"support_level": 40.0 - row["resistance_level"], "resistance_level": 40.0 - row["support_level"]}
+    turned = {k: 40.0 - row[k] for k in prices} | {
+        k: -row[k] for k in ("tone", "change_pct", "macd_histogram")
+    }
+    levels = {
+        "support_level": 40.0 - row["resistance_level"],
+        "resistance_level": 40.0 - row["support_level"],
+    }
     return row | turned | levels | {"rsi_14": 100.0 - row["rsi_14"]}
 
 
@@ -56,16 +73,30 @@ maybe = st.one_of(st.none(), near)
 @st.composite
 def pictures(draw):
     close = draw(st.floats(1.0, 500.0))
-    row = {"close": close, "atr_14": close * draw(st.floats(0.0005, 0.06)), "tone": draw(st.floats(-1, 1))}
-    row |= {k: close * draw(near) for k in ("prev_close", "day_open", "vwap", "ema_9", "ema_21", "sma_20")}
+    row = {
+        "close": close,
+        "atr_14": close * draw(st.floats(0.0005, 0.06)),
+        "tone": draw(st.floats(-1, 1)),
+    }
+    row |= {
+        k: close * draw(near)
+        for k in ("prev_close", "day_open", "vwap", "ema_9", "ema_21", "sma_20")
+    }
     for name in ("support_level", "resistance_level", "pattern_stop"):
         share = draw(maybe)
         row[name] = None if share is None else close * share
-    row |= {"catalyst_score": draw(st.floats(0, 1)), "relative_volume": draw(st.one_of(st.none(), st.floats(0, 50)))}
+    row |= {
+        "catalyst_score": draw(st.floats(0, 1)),
+        "relative_volume": draw(st.one_of(st.none(), st.floats(0, 50))),
+    }
     row |= {"change_pct": draw(st.floats(-0.2, 0.2)), "rsi_14": draw(st.floats(0, 100))}
     if draw(st.booleans()):
         bias = draw(st.sampled_from(["bullish", "bearish", "neutral"]))
-        row |= {"pattern_type": "opening_range_breakout", "pattern_bias": bias, "pattern_confidence": draw(st.floats(0, 1))}
+        row |= {
+            "pattern_type": "opening_range_breakout",
+            "pattern_bias": bias,
+            "pattern_confidence": draw(st.floats(0, 1)),
+        }
     return row
 
 
@@ -79,7 +110,9 @@ def test_levels_stand_on_their_sides(rows):
         away = way * (p.entry_price - p.stop_price)
         assert 0 < away <= ANY.max_stop_distance_pct * p.entry_price * (1 + 1e-9)
         assert away >= ANY.stop_atr_multiple * row["atr_14"] * (1 - 1e-6)
-        assert way * (p.target_price - p.entry_price) == pytest.approx(ANY.target_atr_multiple * row["atr_14"], rel=1e-6)
+        assert way * (p.target_price - p.entry_price) == pytest.approx(
+            ANY.target_atr_multiple * row["atr_14"], rel=1e-6
+        )
         assert p.reward_risk >= ANY.min_reward_risk
         assert way * row["tone"] >= ANY.min_tone  # short only on bad news, long only on good
         assert abs(p.entry_price / row["close"] - 1) <= ANY.entry_offset_pct * (1 + 1e-9)
@@ -89,7 +122,11 @@ def test_levels_stand_on_their_sides(rows):
 
 def test_every_setup_fires_both_ways():
     seen = set()
-    for name, change in {"news_breakout": {}, "opening_range_catalyst": BREAK, "pullback_to_vwap": {"vwap": 19.99}}.items():
+    for name, change in {
+        "news_breakout": {},
+        "opening_range_catalyst": BREAK,
+        "pullback_to_vwap": {"vwap": 19.99},
+    }.items():
         for row in (GOOD | change, mirrored(GOOD | change)):
             if row["pattern_bias"] and row["tone"] < 0:
                 row |= {"pattern_bias": "bearish", "pattern_stop": 20.11}
@@ -131,7 +168,9 @@ def test_a_plan_with_a_stop_on_the_wrong_side_cannot_be_made(stop):
 
 @pytest.mark.parametrize("name", ["close", "bar_age_minutes", "atr_14"])
 def test_without_what_every_plan_needs_there_is_a_reason(name):
-    assert only({name: None, "null_reason": {name: "9 bars of 14"}}) == f"{name} unknown: 9 bars of 14"
+    assert (
+        only({name: None, "null_reason": {name: "9 bars of 14"}}) == f"{name} unknown: 9 bars of 14"
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,7 +198,10 @@ def test_missing_is_not_neutral_in_confidence():
     rest = {k: whole.terms[k] for k in CONFIDENCE if k != "volume"}
     expected = sum(CONFIDENCE[k] * v for k, v in rest.items()) / sum(CONFIDENCE[k] for k in rest)
     assert part.confidence == pytest.approx(expected, abs=0.001)
-    assert part.confidence not in (only({"relative_volume": 1.5}).confidence, only({"relative_volume": 0.0}).confidence)
+    assert part.confidence not in (
+        only({"relative_volume": 1.5}).confidence,
+        only({"relative_volume": 0.0}).confidence,
+    )
 
 
 # One decision
@@ -210,7 +252,9 @@ def test_a_setup_is_added_by_writing_a_function():
     def gap_and_go(row, config):
         return Idea(PositionSide.LONG, row["close"], fit=1.0) if row["gap_pct"] > 0.02 else "no gap"
 
-    plans, refusals = decide_with_reasons(frame({"gap_pct": 0.03}, {"gap_pct": 0.0}, {"gap_pct": None}), CONFIG, mine)
+    plans, refusals = decide_with_reasons(
+        frame({"gap_pct": 0.03}, {"gap_pct": 0.0}, {"gap_pct": None}), CONFIG, mine
+    )
     assert [p.setup for p in plans] == ["gap_and_go"]
     assert refusals == {2: "gap_and_go: no gap", 3: "gap_and_go: gap_pct unknown: not computed"}
     with pytest.raises(InputError, match="gap_pct"):
@@ -221,7 +265,11 @@ def test_a_setup_is_added_by_writing_a_function():
 def test_a_plan_carries_its_origin_and_expires():
     p = only(BREAK)
     assert (p.news_id, p.story_id, p.pattern_type) == (11, 5, "opening_range_breakout")
-    assert (p.decided_at, p.expires_at, p.pattern_at) == (ASOF, ASOF + timedelta(hours=1), BREAK["pattern_at"])
+    assert (p.decided_at, p.expires_at, p.pattern_at) == (
+        ASOF,
+        ASOF + timedelta(hours=1),
+        BREAK["pattern_at"],
+    )
     assert only(BREAK | {"pattern_bias": "bearish"}).pattern_type is None
     late = datetime(2025, 8, 13, 19, 30, tzinfo=UTC)
     assert only({"asof": late}).expires_at == late + timedelta(minutes=30)

@@ -46,7 +46,9 @@ def test_migrations_again_change_nothing(scratch):
 def test_two_processes_migrate_at_once(scratch):
     scratch.run("delete from schema_migrations where name like '9%'")
     done = []
-    threads = [threading.Thread(target=lambda: done.append(len(migrate(scratch)))) for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda: done.append(len(migrate(scratch)))) for _ in range(2)
+    ]
     [t.start() for t in threads], [t.join() for t in threads]
     assert sorted(done) == [0, 3]
 
@@ -61,13 +63,22 @@ def test_partitions_are_made_on_demand_and_by_time(scratch):
     jan, feb = datetime(2025, 1, 31, 20, tzinfo=UTC), datetime(2025, 2, 3, 15, tzinfo=UTC)
     for t in (jan, feb, feb):
         scratch.value("select ensure_partition(:t)", t=time_id(t))
-    parts = scratch.rows("select inhrelid\\:\\:regclass\\:\\:text as p from pg_inherits where inhparent = 'trading_history'\\:\\:regclass order by 1")
+    parts = scratch.rows(
+        "select inhrelid\\:\\:regclass\\:\\:text as p from pg_inherits where inhparent = 'trading_history'\\:\\:regclass order by 1"
+    )
     assert [p["p"] for p in parts] == ["trading_history_202501", "trading_history_202502"]
 
 
 @pytest.mark.parametrize(
     "text",
-    ["2025-03-10T09:30-04:00", "2025-03-07T09:30-05:00", "2025-11-28T13:00-05:00", "2025-07-04T12:00-04:00", "2025-08-16T12:00-04:00", "2025-08-13T03:59-04:00"],
+    [
+        "2025-03-10T09:30-04:00",
+        "2025-03-07T09:30-05:00",
+        "2025-11-28T13:00-05:00",
+        "2025-07-04T12:00-04:00",
+        "2025-08-16T12:00-04:00",
+        "2025-08-13T03:59-04:00",
+    ],
 )
 def test_database_and_clock_agree_on_an_instant(scratch, text):
     "DB-4: market_session was never filled, holidays never set, daylight saving ignored"
@@ -85,7 +96,9 @@ def test_an_instant_outside_the_calendar_is_refused(scratch):
 
 
 def test_reused_ticker_is_two_securities(scratch):
-    scratch.run("insert into securities (symbol, valid_from, valid_to) values ('ZZOLD', '2000-01-01', '2010-01-01')")
+    scratch.run(
+        "insert into securities (symbol, valid_from, valid_to) values ('ZZOLD', '2000-01-01', '2010-01-01')"
+    )
     new = security_ids(scratch, ["ZZOLD"])["ZZOLD"]
     assert scratch.value("select count(*) from securities where symbol = 'ZZOLD'") == 2
     assert scratch.value("select valid_to from securities where security_id = :i", i=new) is None
@@ -103,7 +116,9 @@ def test_contradicting_bar_cannot_be_stored(scratch):
 
 def test_one_open_position_per_security(scratch):
     "guard-08: duplicate buys"
-    scratch.run("insert into trading_cycles (cycle_id, session, world, started_at) values ('c', '2025-08-13', 'replay', '2025-08-13 13:00+00')")
+    scratch.run(
+        "insert into trading_cycles (cycle_id, session, world, started_at) values ('c', '2025-08-13', 'replay', '2025-08-13 13:00+00')"
+    )
     sql = """insert into positions (position_key, cycle_id, security_id, side, quantity, open_quantity, entry_price, risk_amount, status, opened_at)
              values (:k, 'c', 1, 'long', 10, 10, 5, 1, 'open', '2025-08-13 14:00+00')"""
     scratch.run(sql, k="a")
@@ -112,14 +127,18 @@ def test_one_open_position_per_security(scratch):
 
 def test_a_closed_position_needs_its_result(scratch):
     "guard-07: 140 trades closed at zero"
-    scratch.run("insert into trading_cycles (cycle_id, session, world, started_at) values ('c', '2025-08-13', 'replay', '2025-08-13 13:00+00')")
+    scratch.run(
+        "insert into trading_cycles (cycle_id, session, world, started_at) values ('c', '2025-08-13', 'replay', '2025-08-13 13:00+00')"
+    )
     sql = """insert into positions (position_key, cycle_id, security_id, side, quantity, open_quantity, entry_price, risk_amount, status, opened_at, closed_at)
              values ('a', 'c', 1, 'long', 10, 0, 5, 1, 'closed', '2025-08-13 14:00+00', '2025-08-13 15:00+00')"""
     assert "violates check" in refused(scratch, sql)
 
 
 def test_approvals_are_evidence(scratch):
-    scratch.run("insert into trading_cycles (cycle_id, session, world, started_at) values ('c', '2025-08-13', 'replay', '2025-08-13 13:00+00')")
+    scratch.run(
+        "insert into trading_cycles (cycle_id, session, world, started_at) values ('c', '2025-08-13', 'replay', '2025-08-13 13:00+00')"
+    )
     scratch.run(
         """insert into risk_approvals (approval_key, cycle_id, security_id, purpose, verdict, side, order_type, quantity, decided_at, expires_at, checks, snapshot, order_hash)
            values ('k', 'c', 1, 'entry', 'refused', 'buy', 'market', 5, '2025-08-13 14:00+00', '2025-08-13 14:15+00', '[]', '{}', '')"""
@@ -131,14 +150,32 @@ def test_approvals_are_evidence(scratch):
 
 def test_ml_features_show_no_future_news(scratch):
     "DB-6, guard-18: the view joined all news with only a lower bound in time"
-    t, at = time_id(datetime(2025, 8, 13, 14, tzinfo=UTC)), datetime(2025, 8, 13, 14, 15, tzinfo=UTC)
+    t, at = (
+        time_id(datetime(2025, 8, 13, 14, tzinfo=UTC)),
+        datetime(2025, 8, 13, 14, 15, tzinfo=UTC),
+    )
     ensure_times(scratch, [t])
     scratch.value("select ensure_partition(:t)", t=t)
-    scratch.run("insert into trading_history values (1, :t, '15min', 10, 11, 9, 10.5, 100, null, null, :at, 'x')", t=t, at=at)
+    scratch.run(
+        "insert into trading_history values (1, :t, '15min', 10, 11, 9, 10.5, 100, null, null, :at, 'x')",
+        t=t,
+        at=at,
+    )
     scratch.run("insert into news_sources (feed, source_name) values ('f', 's')")
-    for i, received in enumerate([at - timedelta(minutes=5), at + timedelta(seconds=1), at - timedelta(hours=2)]):
-        scratch.run("insert into news_revisions (feed, item_id, content_hash, source_id, headline, published_at, received_at) values ('f', :i, 'h', 1, 'x', :r, :r)", i=str(i), r=received)
-        scratch.run("insert into news_sentiment (revision_id, security_id, time_id, headline, source_id, published_at, received_at) values (:i, 1, :t, 'x', 1, :r, :r)", i=i + 1, t=t, r=received)
+    for i, received in enumerate(
+        [at - timedelta(minutes=5), at + timedelta(seconds=1), at - timedelta(hours=2)]
+    ):
+        scratch.run(
+            "insert into news_revisions (feed, item_id, content_hash, source_id, headline, published_at, received_at) values ('f', :i, 'h', 1, 'x', :r, :r)",
+            i=str(i),
+            r=received,
+        )
+        scratch.run(
+            "insert into news_sentiment (revision_id, security_id, time_id, headline, source_id, published_at, received_at) values (:i, 1, :t, 'x', 1, :r, :r)",
+            i=i + 1,
+            t=t,
+            r=received,
+        )
     scratch.run("refresh materialized view v_ml_features")
     assert scratch.value("select news_count_1h from v_ml_features") == 1
 

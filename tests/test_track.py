@@ -9,7 +9,16 @@ import pytest
 from catalyst.clock import get_session, slots
 from catalyst.config import Config
 from catalyst.core import InputError, Tier, resource_dir
-from catalyst.track import POINT_COLUMNS, STATE_COLUMNS, collect, due, empty_state, feature_rows, metrics, retier
+from catalyst.track import (
+    POINT_COLUMNS,
+    STATE_COLUMNS,
+    collect,
+    due,
+    empty_state,
+    feature_rows,
+    metrics,
+    retier,
+)
 
 OPEN = datetime(2025, 8, 13, 13, 30, tzinfo=UTC)
 CONFIG = Config()
@@ -22,7 +31,9 @@ def scanned(n: int = 100, selected: int = 5, **change) -> pd.DataFrame:
          "catalyst_score": None, "scan_metadata": {"news_count": 0}}
         for i in range(1, n + 1)
     ]  # fmt: skip
-    return pd.DataFrame([r | change for r in rows]).astype({"relative_volume": float, "catalyst_score": float})
+    return pd.DataFrame([r | change for r in rows]).astype(
+        {"relative_volume": float, "catalyst_score": float}
+    )
 
 
 def market(asof: datetime, n: int = 100, **change) -> pd.DataFrame:
@@ -40,7 +51,11 @@ def tier_of(state: pd.DataFrame, security_id: int) -> str:
 
 
 def table_columns(name: str) -> list[str]:
-    body = re.search(rf"create table {name} \((.*?)\n\);", (resource_dir("sql") / "003_facts.sql").read_text(), re.S)[1]
+    body = re.search(
+        rf"create table {name} \((.*?)\n\);",
+        (resource_dir("sql") / "003_facts.sql").read_text(),
+        re.S,
+    )[1]
     body = re.sub(r"--.*|\([^()]*\)", "", body)
     names = [part.split()[0] for part in body.replace("\n", " ").split(",") if part.split()]
     return [n for n in names if n not in ("primary", "unique", "check")]
@@ -77,7 +92,12 @@ def test_tr_5_each_security_gets_its_own_values():
     state = retier(empty_state(), scanned(), OPEN, CONFIG)
     points, *_ = collect(market(OPEN), None, {7: 3}, state, OPEN, CONFIG)
     row = points.set_index("security_id").loc[7]
-    assert (row["volume"], row["volatility_15min"], row["catalyst_score"], row["news_mentions"]) == (700, 0.007, 0.007, 3)
+    assert (
+        row["volume"],
+        row["volatility_15min"],
+        row["catalyst_score"],
+        row["news_mentions"],
+    ) == (700, 0.007, 0.007, 3)
     assert points["catalyst_score"].nunique() == 100 and points["news_mentions"].sum() == 3
 
 
@@ -111,7 +131,9 @@ def test_a_day_that_is_run_again_changes_nothing():
 def test_state_survives_the_types_of_a_database():
     state = retier(empty_state(), scanned(3), OPEN, CONFIG)
     _, state, _ = collect(market(OPEN, 3), None, {}, state, OPEN, CONFIG)
-    loose = state.astype({"tracking_rank": float, "last_volume": float}).sample(frac=1, random_state=3)
+    loose = state.astype({"tracking_rank": float, "last_volume": float}).sample(
+        frac=1, random_state=3
+    )
     pd.testing.assert_frame_equal(retier(loose, scanned(3), OPEN, CONFIG), state)
     assert all(type(v) is int for v in retier(loose, scanned(3), OPEN, CONFIG)["last_volume"])
 
@@ -133,7 +155,9 @@ def test_due_is_collected_plus_missing():
     points, after, report = collect(features, None, {}, state, OPEN, CONFIG)
     assert {m["security_id"]: m["reason"] for m in report["missing"]} == {
         4: "no features", 5: "last bar is 390 minutes old, limit 45", 6: "no price: no bar"}  # fmt: skip
-    assert sorted(report["collected"] + [m["security_id"] for m in report["missing"]]) == report["due"]
+    assert (
+        sorted(report["collected"] + [m["security_id"] for m in report["missing"]]) == report["due"]
+    )
     assert set(points["security_id"]).isdisjoint({4, 5, 6})
     assert due(after, OPEN, CONFIG) == [4, 5, 6]
     assert after.set_index("security_id").loc[5, "data_points_collected"] == 0
@@ -141,7 +165,13 @@ def test_due_is_collected_plus_missing():
 
 def test_nulls_have_reasons_and_zero_is_a_count():
     state = retier(empty_state(), scanned(2), OPEN, CONFIG)
-    features = market(OPEN, 2, relative_volume=None, volume=None, null_reason={"relative_volume": "2 sessions of 5"})
+    features = market(
+        OPEN,
+        2,
+        relative_volume=None,
+        volume=None,
+        null_reason={"relative_volume": "2 sessions of 5"},
+    )
     dark, *_ = collect(features, None, None, state, OPEN, CONFIG)
     lit, *_ = collect(features, None, {}, state, OPEN, CONFIG)
     nulls = dark["null_reason"][0]
@@ -156,11 +186,18 @@ def test_nulls_have_reasons_and_zero_is_a_count():
 def test_quotes_from_the_future_old_or_crossed_are_not_used():
     state = retier(empty_state(), scanned(4), OPEN, CONFIG)
     minutes, bids = [1, -50, 0, -1], [9.9, 9.9, 10.2, 9.99]
-    quotes = pd.DataFrame({"security_id": [1, 2, 3, 4], "bid": bids, "ask": [10.0, 10.0, 10.1, 10.01]})
+    quotes = pd.DataFrame(
+        {"security_id": [1, 2, 3, 4], "bid": bids, "ask": [10.0, 10.0, 10.1, 10.01]}
+    )
     quotes["ts"] = [OPEN + timedelta(minutes=m) for m in minutes]
     points, *_ = collect(market(OPEN, 4), quotes, {}, state, OPEN, CONFIG)
     assert points["bid"].isna().tolist() == [True, True, True, False]
-    assert [r.get("spread", "")[:12] for r in points["null_reason"]] == ["no quote", "quote is 50 ", "quote is unu", ""]
+    assert [r.get("spread", "")[:12] for r in points["null_reason"]] == [
+        "no quote",
+        "quote is 50 ",
+        "quote is unu",
+        "",
+    ]
     assert points["spread"][3] == pytest.approx(0.002)
 
 
@@ -212,7 +249,9 @@ def test_a_scan_that_is_repeated_moves_nobody_twice():
     state = retier(empty_state(), scanned(1, 0), OPEN - HOUR, CONFIG).assign(tier="low")
     once = retier(state, scanned(1, 0, relative_volume=9.0), OPEN, CONFIG)
     assert tier_of(once, 1) == "medium"
-    pd.testing.assert_frame_equal(retier(once, scanned(1, 0, relative_volume=9.0), OPEN, CONFIG), once)
+    pd.testing.assert_frame_equal(
+        retier(once, scanned(1, 0, relative_volume=9.0), OPEN, CONFIG), once
+    )
 
 
 def test_low_sleeps_a_month_before_it_is_archived():
@@ -239,7 +278,9 @@ def test_low_sleeps_a_month_before_it_is_archived():
     ],
 )  # fmt: skip
 def test_one_step_for_one_reason(scan_change, state_change, tier):
-    state = retier(empty_state(), scanned(1, 0), OPEN - 6 * HOUR, CONFIG).assign(tier="medium", data_points_collected=4)
+    state = retier(empty_state(), scanned(1, 0), OPEN - 6 * HOUR, CONFIG).assign(
+        tier="medium", data_points_collected=4
+    )
     for name, value in state_change.items():
         state[name] = [value]
     scan_frame = scanned(1, 0)
@@ -254,7 +295,9 @@ def test_out_of_the_hundred_is_archived_after_two_days_and_comes_back():
     for hours, tier in ((1, "high"), (47, "high"), (49, "high"), (50, "archive")):
         state = retier(state, rest, OPEN + hours * HOUR, CONFIG)
         assert tier_of(state, 100) == tier, hours
-    assert pd.isna(state["tracking_rank"].iloc[-1]) and 100 not in due(state, OPEN + 1000 * HOUR, CONFIG)
+    assert pd.isna(state["tracking_rank"].iloc[-1]) and 100 not in due(
+        state, OPEN + 1000 * HOUR, CONFIG
+    )
     assert state["tracking_reason"].iloc[-1] == "not among the tracked for 49 h, limit 48 h"
     assert tier_of(retier(state, scanned(100), OPEN + 51 * HOUR, CONFIG), 100) == "high"
 
@@ -275,7 +318,9 @@ def test_flat_looks_are_counted_and_a_move_ends_them():
 
 
 def test_intervals_decide_who_is_due():
-    state = retier(empty_state(), scanned(5, 0), OPEN, CONFIG).assign(tier=list(Tier), last_collected_at=OPEN)
+    state = retier(empty_state(), scanned(5, 0), OPEN, CONFIG).assign(
+        tier=list(Tier), last_collected_at=OPEN
+    )
     waits = {60: [1], 900: [1, 2], 3600: [1, 2, 3], 86400: [1, 2, 3, 4]}
     for seconds, who in waits.items():
         assert due(state, OPEN + timedelta(seconds=seconds), CONFIG) == who
@@ -286,7 +331,11 @@ def test_metrics_count_every_security_once():
     state = retier(empty_state(), scanned(), OPEN, CONFIG)
     _, state, _ = collect(market(OPEN), None, {}, state, OPEN, CONFIG)
     table = metrics(state, OPEN + HOUR, CONFIG)
-    assert table["securities"].sum() == 100 and table["due"].sum() == 100 and table["never_collected"].sum() == 0
+    assert (
+        table["securities"].sum() == 100
+        and table["due"].sum() == 100
+        and table["never_collected"].sum() == 0
+    )
     assert table.loc["high", "longest_silence_minutes"] == 60
 
 

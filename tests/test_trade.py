@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 import catalyst
 from catalyst.clock import ReplayClock
 from catalyst.config import Config
-from catalyst.core import ENDED, ENTRY_SIDE, EXIT_SIDE, InputError, OrderClass, OrderStatus, OrderType, PositionSide, Side, TimeInForce
+from catalyst.core import (
+    ENDED,
+    ENTRY_SIDE,
+    EXIT_SIDE,
+    InputError,
+    OrderClass,
+    OrderStatus,
+    OrderType,
+    PositionSide,
+    Side,
+    TimeInForce,
+)
 from catalyst.ledger import NEXT, client_id, differences, hear, next_status, request_of
 from catalyst.limits import Book, Facts, Proposal
 from catalyst.paper import PaperBroker
@@ -30,7 +41,18 @@ TEN = OPEN + timedelta(minutes=30)
 SLOT = timedelta(minutes=15)
 CYCLE = "20250813-replay"
 D = Decimal
-TABLES = ["risk_approvals", "orders", "order_events", "fills", "positions", "risk_events", "daily_risk_metrics", "paper.orders", "paper.fills", "paper.accounts"]
+TABLES = [
+    "risk_approvals",
+    "orders",
+    "order_events",
+    "fills",
+    "positions",
+    "risk_events",
+    "daily_risk_metrics",
+    "paper.orders",
+    "paper.fills",
+    "paper.accounts",
+]
 
 
 class Path15:
@@ -41,17 +63,33 @@ class Path15:
     def __init__(self, volume=10**6, **closes):
         rows = []
         for symbol, path in closes.items():
-            rows.append((symbol, pd.Timestamp(OPEN - timedelta(hours=17, minutes=45)), *[float(path[0])] * 4, 1000))
+            rows.append(
+                (
+                    symbol,
+                    pd.Timestamp(OPEN - timedelta(hours=17, minutes=45)),
+                    *[float(path[0])] * 4,
+                    1000,
+                )
+            )
             for i in range(54 if len(path) > 27 else 27):
-                o, c = float(path[max(0, min(i, len(path)) - 1)]), float(path[min(i, len(path) - 1)])
+                o, c = (
+                    float(path[max(0, min(i, len(path)) - 1)]),
+                    float(path[min(i, len(path) - 1)]),
+                )
                 start = OPEN + SLOT * i if i < 27 else OPEN + timedelta(days=1) + SLOT * (i - 27)
-                rows.append((symbol, pd.Timestamp(start), o, max(o, c) + 0.2, min(o, c) - 0.2, c, volume))
-        self.frame = pd.DataFrame(rows, columns=["symbol", "ts", "open", "high", "low", "close", "volume"])
+                rows.append(
+                    (symbol, pd.Timestamp(start), o, max(o, c) + 0.2, min(o, c) - 0.2, c, volume)
+                )
+        self.frame = pd.DataFrame(
+            rows, columns=["symbol", "ts", "open", "high", "low", "close", "volume"]
+        )
         self.frame["available_at"] = self.frame.ts + SLOT
 
     def bars(self, symbols, timeframe, start, end, asof):
         f = self.frame
-        return f[f.symbol.isin(symbols) & (f.ts >= start) & (f.ts < end) & (f.available_at <= asof)].reset_index(drop=True)
+        return f[
+            f.symbol.isin(symbols) & (f.ts >= start) & (f.ts < end) & (f.available_at <= asof)
+        ].reset_index(drop=True)
 
     def assets(self):
         return pd.DataFrame({"symbol": sorted(set(self.frame.symbol)), "tradable": True})
@@ -94,17 +132,47 @@ class World:
     "A database, a paper broker and the steps of a pass"
 
     def __init__(self, store, feed, config=None):
-        self.store, self.feed, self.clock, self.config = store, feed, ReplayClock(TEN), config or Config()
+        self.store, self.feed, self.clock, self.config = (
+            store,
+            feed,
+            ReplayClock(TEN),
+            config or Config(),
+        )
         self.paper = self.broker = PaperBroker(store, feed, self.clock, self.config)
-        store.run("insert into trading_cycles (cycle_id, session, world, started_at) values (:c, '2025-08-13', 'replay', :t) on conflict do nothing", c=CYCLE, t=TEN)
+        store.run(
+            "insert into trading_cycles (cycle_id, session, world, started_at) values (:c, '2025-08-13', 'replay', :t) on conflict do nothing",
+            c=CYCLE,
+            t=TEN,
+        )
 
     @property
     def asof(self):
         return self.clock.now()
 
-    def decide(self, symbol="AAPL", side=PositionSide.LONG, entry="100.10", stop="98.00", target="104.00", quantity=50, setup="test", life=60):
+    def decide(
+        self,
+        symbol="AAPL",
+        side=PositionSide.LONG,
+        entry="100.10",
+        stop="98.00",
+        target="104.00",
+        quantity=50,
+        setup="test",
+        life=60,
+    ):
         sid = self.store.value("select get_or_create_security(:s)", s=symbol)
-        p = Proposal(sid, symbol, side, D(quantity), D(entry), D(stop), D(target), setup, self.asof, self.asof + timedelta(minutes=life))
+        p = Proposal(
+            sid,
+            symbol,
+            side,
+            D(quantity),
+            D(entry),
+            D(stop),
+            D(target),
+            setup,
+            self.asof,
+            self.asof + timedelta(minutes=life),
+        )
         facts = {sid: Facts(symbol, True, self.asof, None, {i: 0.0 for i in range(1, 400)})}
         b = Book(self.asof, D(100_000), D(100_000), peak_equity=D(100_000), facts=facts)
         return approve(self.store, CYCLE, None, p, b, self.config)
@@ -131,11 +199,20 @@ class World:
         return row
 
     def statuses(self):
-        return {r["purpose"]: r["status"] for r in self.store.rows("select purpose, status from orders order by order_id")}
+        return {
+            r["purpose"]: r["status"]
+            for r in self.store.rows("select purpose, status from orders order by order_id")
+        }
 
     def dump(self):
         "All rows with all columns: what must not depend on crashes"
-        return {t: sorted(json.dumps(r, default=str, sort_keys=True) for r in self.store.rows(f"select * from {t}")) for t in TABLES}
+        return {
+            t: sorted(
+                json.dumps(r, default=str, sort_keys=True)
+                for r in self.store.rows(f"select * from {t}")
+            )
+            for t in TABLES
+        }
 
 
 RISING = dict(AAPL=[100, 100, 100, 100, 101, 102, 105, 105])
@@ -167,14 +244,20 @@ def test_guard_07_a_close_writes_price_profit_and_reason(world, path, reason, si
     w.enter()
     w.tick(8)
     p = w.one("select * from positions")
-    fills = w.store.rows("select f.*, o.purpose from fills f join orders o using (order_id) order by fill_id")
-    cash = sum((f["price"] * f["quantity"] * (1 if f["side"] == "sell" else -1) for f in fills), D(0))
+    fills = w.store.rows(
+        "select f.*, o.purpose from fills f join orders o using (order_id) order by fill_id"
+    )
+    cash = sum(
+        (f["price"] * f["quantity"] * (1 if f["side"] == "sell" else -1) for f in fills), D(0)
+    )
     assert (p["status"], p["close_reason"], p["open_quantity"]) == ("closed", reason, 0)
     assert p["realized_pnl"] == cash.quantize(D("0.01")) and p["realized_pnl"] * sign > 0
     assert p["r_multiple"] == pytest.approx(p["realized_pnl"] / p["risk_amount"], abs=D("0.001"))
     assert p["exit_price"] and p["closed_at"] and w.paper.account().cash == 100_000 + cash
     assert holdings(w.store, w.asof) == () and w.report.agrees
-    assert {r["released_at"] for r in w.store.rows("select released_at from risk_approvals")} == {p["closed_at"]}
+    assert {r["released_at"] for r in w.store.rows("select released_at from risk_approvals")} == {
+        p["closed_at"]
+    }
     assert w.one("select * from daily_risk_metrics")["realized_pnl"] == p["realized_pnl"]
 
 
@@ -183,11 +266,18 @@ def test_guard_01_the_broker_gets_the_side_that_was_meant(world, side):
     w = world()
     prices = {PositionSide.LONG: ("98.00", "104.00"), PositionSide.SHORT: ("102.00", "96.00")}[side]
     w.broker = Flaky(w.paper)
-    w.enter(side=side, entry={PositionSide.LONG: "100.10", PositionSide.SHORT: "99.90"}[side], stop=prices[0], target=prices[1])
+    w.enter(
+        side=side,
+        entry={PositionSide.LONG: "100.10", PositionSide.SHORT: "99.90"}[side],
+        stop=prices[0],
+        target=prices[1],
+    )
     [sent] = w.broker.sent
     assert sent.side == ENTRY_SIDE[side]
     w.tick(1)
-    assert {r["side"] for r in w.store.rows("select side from orders where purpose <> 'entry'")} == {EXIT_SIDE[side]}
+    assert {
+        r["side"] for r in w.store.rows("select side from orders where purpose <> 'entry'")
+    } == {EXIT_SIDE[side]}
     assert w.one("select side from positions")["side"] == side
     assert w.paper.positions()[0].quantity == {PositionSide.LONG: 50, PositionSide.SHORT: -50}[side]
 
@@ -197,7 +287,11 @@ def test_guard_02_prices_leave_on_the_tick_as_decimals(world):
     w.broker = Flaky(w.paper)
     w.enter(entry="100.1", stop="98.01", target="104.29")
     [sent] = w.broker.sent
-    assert [str(p) for p in (sent.limit_price, sent.stop_loss_price, sent.target_price)] == ["100.1000", "98.0100", "104.2900"]
+    assert [str(p) for p in (sent.limit_price, sent.stop_loss_price, sent.target_price)] == [
+        "100.1000",
+        "98.0100",
+        "104.2900",
+    ]
     assert all(isinstance(p, D) for p in (sent.limit_price, sent.quantity))
     noisy = w.decide(symbol="MSFT", entry="100.1000000001", setup="noise")
     assert not noisy.approved
@@ -208,13 +302,28 @@ def test_guard_03_a_bracket_is_at_the_broker_with_both_legs_and_gtc(world):
     row = w.enter()
     told = w.paper.order_by_client_id(row["client_order_id"])
     assert (told.order_class, told.time_in_force, len(told.legs)) == ("bracket", "gtc", 2)
-    assert {(leg.purpose, leg.limit_price, leg.stop_price) for leg in told.legs} == {("target", D(104), None), ("stop", None, D(98))}
+    assert {(leg.purpose, leg.limit_price, leg.stop_price) for leg in told.legs} == {
+        ("target", D(104), None),
+        ("stop", None, D(98)),
+    }
     assert w.statuses() == {"entry": "accepted", "target": "held", "stop": "held"}
     ours = w.store.rows("select broker_order_id from orders order by order_id")
-    assert [r["broker_order_id"] for r in ours] == [told.broker_order_id, *(leg.broker_order_id for leg in told.legs)]
+    assert [r["broker_order_id"] for r in ours] == [
+        told.broker_order_id,
+        *(leg.broker_order_id for leg in told.legs),
+    ]
 
 
-@pytest.mark.parametrize("spoil", [dict(order_class=OrderClass.SIMPLE, legs=()), dict(time_in_force=TimeInForce.DAY), dict(quantity=D(500)), dict(side=Side.SELL), "leg"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        dict(order_class=OrderClass.SIMPLE, legs=()),
+        dict(time_in_force=TimeInForce.DAY),
+        dict(quantity=D(500)),
+        dict(side=Side.SELL),
+        "leg",
+    ],
+)
 def test_guard_03_an_order_that_differs_is_cancelled_and_alarmed(world, spoil):
     w = world()
 
@@ -227,18 +336,35 @@ def test_guard_03_an_order_that_differs_is_cancelled_and_alarmed(world, spoil):
     row = w.enter()
     event = w.one("select * from risk_events where event_type = 'order_differs'")
     assert event["severity"] == "critical" and event["action_taken"] == "cancelled"
-    assert row["status"] == "canceled" and w.paper.order_by_client_id(row["client_order_id"]).status == "canceled"
+    assert (
+        row["status"] == "canceled"
+        and w.paper.order_by_client_id(row["client_order_id"]).status == "canceled"
+    )
     assert holdings(w.store, w.asof) == ()
 
 
 def test_differences_name_each_field():
-    ask = OrderRequest("c", "AAPL", Side.BUY, D(50), OrderType.LIMIT, TimeInForce.GTC, OrderClass.BRACKET, D("100"), None, D("104"), D("98"))
+    ask = OrderRequest(
+        "c",
+        "AAPL",
+        Side.BUY,
+        D(50),
+        OrderType.LIMIT,
+        TimeInForce.GTC,
+        OrderClass.BRACKET,
+        D("100"),
+        None,
+        D("104"),
+        D("98"),
+    )
     from catalyst.paper import _nested
 
     told = _nested(ask, "x", TEN)
     assert differences(ask, told) == []
     assert differences(ask, replace(told, legs=told.legs[:1])) != []
-    assert differences(ask, replace(told, limit_price=D("100.01"))) == ["limit_price: asked 100, broker has 100.01"]
+    assert differences(ask, replace(told, limit_price=D("100.01"))) == [
+        "limit_price: asked 100, broker has 100.01"
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------------ answers and silence
@@ -252,12 +378,22 @@ def test_the_intent_is_committed_before_the_broker_is_asked(world):
         seen.append(World(w.store, w.feed).statuses())
         return w.paper.submit(order)
 
-    w.broker = type("B", (), {"submit": staticmethod(look), "order_by_client_id": w.paper.order_by_client_id})()
+    w.broker = type(
+        "B", (), {"submit": staticmethod(look), "order_by_client_id": w.paper.order_by_client_id}
+    )()
     w.enter()
     assert seen == [{"entry": "intended", "target": "intended", "stop": "intended"}]
 
 
-@pytest.mark.parametrize("plan", [dict(submit=["reply lost"]), dict(submit=["lost"]), dict(submit=["reply lost"], order_by_client_id=["lost"]), dict(submit=["lost"], order_by_client_id=["lost"])])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        dict(submit=["reply lost"]),
+        dict(submit=["lost"]),
+        dict(submit=["reply lost"], order_by_client_id=["lost"]),
+        dict(submit=["lost"], order_by_client_id=["lost"]),
+    ],
+)
 def test_silence_is_unknown_until_a_look_up_settles_it(world, plan):
     w = world()
     calm = world()
@@ -304,7 +440,9 @@ def test_an_intent_that_comes_too_late_expires_unsent(world):
     w.restart()
     w.clock.move(w.asof + timedelta(minutes=16))
     report = reconcile(w.store, w.broker, w.asof)
-    assert report.lapsed == 1 and w.paper.orders() == [] and set(w.statuses().values()) == {"expired"}
+    assert (
+        report.lapsed == 1 and w.paper.orders() == [] and set(w.statuses().values()) == {"expired"}
+    )
     assert holdings(w.store, w.asof) == ()
     w.tick(1)
     assert w.paper.orders() == []
@@ -375,7 +513,11 @@ def test_updates_in_reverse_order_end_in_the_same_books(world):
     twin = other.enter()
     for told in reversed(past):
         hear(other.store, twin["order_id"], told)
-    drop = lambda r: {k: v for k, v in r.items() if k not in ("position_id", "security_id", "signal_id", "last_price")}
+    drop = lambda r: {
+        k: v
+        for k, v in r.items()
+        if k not in ("position_id", "security_id", "signal_id", "last_price")
+    }
     assert drop(w.one("select * from positions")) == drop(other.one("select * from positions"))
 
 
@@ -391,7 +533,9 @@ def test_client_ids_are_deterministic_bounded_and_told_apart():
 def day(w, kills=()):
     "A day of passes; the process dies at the given calls and starts again at the same slot"
     kills = list(kills)
-    script = {i: [dict(symbol="AAPL")] for i in (0,)} | {1: [dict(symbol="MSFT", entry="50.10", stop="48.00", target="54.00")]}
+    script = {i: [dict(symbol="AAPL")] for i in (0,)} | {
+        1: [dict(symbol="MSFT", entry="50.10", stop="48.00", target="54.00")]
+    }
     for slot in range(25):
         asof = TEN + SLOT * slot
         while True:
@@ -422,7 +566,11 @@ BOTH = dict(AAPL=[100, 100, 100, 100, 101, 102, 105, 105], MSFT=[50, 50, 50, 50,
         [dict(slot=0, submit=["kill before"])],
         [dict(slot=0, submit=["kill after"])],
         [dict(slot=0, order_by_client_id=["kill before"])],
-        [dict(slot=0, submit=["kill after"]), dict(slot=0, order_by_client_id=["kill before"]), dict(slot=1, submit=["kill after"])],
+        [
+            dict(slot=0, submit=["kill after"]),
+            dict(slot=0, order_by_client_id=["kill before"]),
+            dict(slot=1, submit=["kill after"]),
+        ],
         [dict(slot=1, positions=["kill before"])],
         [dict(slot=23, cancel=["kill before"])],
         [dict(slot=23, cancel=["kill after"])],
@@ -459,11 +607,23 @@ def test_guard_22_the_end_of_the_day_cancels_confirms_and_closes(world):
     w.tick(22)
     assert (w.asof.hour, w.asof.minute) == (19, 30) and len(open_positions(w.store)) == 1
     w.tick(1)
-    assert w.watch.closing == {"AAPL": "closing"} and w.statuses()["target"] == w.statuses()["stop"] == "canceled"
+    assert (
+        w.watch.closing == {"AAPL": "closing"}
+        and w.statuses()["target"] == w.statuses()["stop"] == "canceled"
+    )
     w.tick(1)
     p = w.one("select * from positions")
-    assert (p["status"], p["close_reason"], w.paper.positions(), w.watch.alarms) == ("closed", "end_of_day", [], [])
-    assert w.one("select order_type, time_in_force, side from orders where purpose = 'close'") == {"order_type": "market", "time_in_force": "day", "side": "sell"}
+    assert (p["status"], p["close_reason"], w.paper.positions(), w.watch.alarms) == (
+        "closed",
+        "end_of_day",
+        [],
+        [],
+    )
+    assert w.one("select order_type, time_in_force, side from orders where purpose = 'close'") == {
+        "order_type": "market",
+        "time_in_force": "day",
+        "side": "sell",
+    }
 
 
 def test_guard_22_an_unconfirmed_cancel_waits_and_three_failures_call_a_person(world):
@@ -473,11 +633,18 @@ def test_guard_22_an_unconfirmed_cancel_waits_and_three_failures_call_a_person(w
     [p] = open_positions(w.store)
     w.broker = Flaky(w.paper, cancel=["lost"] * 2)
     assert close_position(w.store, w.broker, p["position_id"], w.asof, "by hand") == "waiting"
-    assert [b.quantity for b in w.paper.positions()] == [50] and open_positions(w.store)[0]["live_exits"] == 2
+    assert [b.quantity for b in w.paper.positions()] == [50] and open_positions(w.store)[0][
+        "live_exits"
+    ] == 2
     w.broker = Flaky(w.paper, submit=["refuse"] * 9)
-    said = [close_position(w.store, w.broker, p["position_id"], w.asof, "by hand") for _ in range(5)]
+    said = [
+        close_position(w.store, w.broker, p["position_id"], w.asof, "by hand") for _ in range(5)
+    ]
     assert said == ["closing"] * 3 + ["stuck"] * 2
-    assert w.one("select severity from risk_events where event_type = 'close_stuck'")["severity"] == "critical"
+    assert (
+        w.one("select severity from risk_events where event_type = 'close_stuck'")["severity"]
+        == "critical"
+    )
     assert len(w.broker.sent) == 3
 
 
@@ -489,12 +656,18 @@ def test_guard_05_a_close_without_an_answer_is_not_repeated(world):
     w.broker = Flaky(w.paper, submit=["reply lost"], order_by_client_id=[None, "lost"])
     assert close_position(w.store, w.broker, p["position_id"], w.asof, "by hand") == "closing"
     assert w.one("select status from orders where purpose = 'close'")["status"] == "unknown"
-    again = [close_position(w.store, w.broker, p["position_id"], w.asof, "by hand") for _ in range(3)]
+    again = [
+        close_position(w.store, w.broker, p["position_id"], w.asof, "by hand") for _ in range(3)
+    ]
     monitor(w.store, w.broker, CYCLE, w.asof, w.config)
     assert again == ["closing"] * 3 and len(w.broker.sent) == 1
     w.broker = w.paper
     w.tick(1)
-    assert w.paper.positions() == [] and w.one("select status from positions")["status"] == "closed" and w.report.agrees
+    assert (
+        w.paper.positions() == []
+        and w.one("select status from positions")["status"] == "closed"
+        and w.report.agrees
+    )
 
 
 def test_guard_30_a_close_passes_when_every_entry_limit_is_broken(world):
@@ -513,7 +686,11 @@ def test_guard_04_positions_overnight_keep_their_exits(world):
     w.tick(24)
     w.clock.move(OPEN + timedelta(days=1))
     w.tick(2)
-    assert [p["live_exits"] for p in open_positions(w.store)] == [2] and w.report.unprotected == [] and w.watch.alarms == []
+    assert (
+        [p["live_exits"] for p in open_positions(w.store)] == [2]
+        and w.report.unprotected == []
+        and w.watch.alarms == []
+    )
 
 
 def test_guard_04_a_position_that_could_not_be_closed_is_protected_and_reported(world):
@@ -528,7 +705,9 @@ def test_guard_04_a_position_that_could_not_be_closed_is_protected_and_reported(
     assert p["live_exits"] == 1 and w.watch.alarms == ["AAPL"]
     events = {r["event_type"]: r["severity"] for r in w.store.rows("select * from risk_events")}
     assert events["not_flat"] == "critical"
-    stop = w.one("select * from orders where purpose = 'stop' and parent_order_id is null and ended_at is null")
+    stop = w.one(
+        "select * from orders where purpose = 'stop' and parent_order_id is null and ended_at is null"
+    )
     assert (stop["time_in_force"], stop["stop_price"], stop["quantity"]) == ("gtc", 98, 50)
 
 
@@ -549,7 +728,12 @@ def test_a_protecting_stop_closes_its_position(world):
     w.enter()
     w.tick(10)
     p = w.one("select * from positions")
-    assert (p["status"], p["close_reason"], p["quantity"], w.paper.positions()) == ("closed", "stop", 30, [])
+    assert (p["status"], p["close_reason"], p["quantity"], w.paper.positions()) == (
+        "closed",
+        "stop",
+        30,
+        [],
+    )
 
 
 def test_an_entry_that_does_not_fill_is_cancelled_with_its_signal(world):
@@ -569,15 +753,21 @@ def test_guard_06_ghosts_and_strangers_are_found(world):
     w = world(Path15(AAPL=[100] * 27, MSFT=[50] * 27))
     w.enter()
     w.tick(1)
-    w.paper.submit(OrderRequest("by-hand", "MSFT", Side.BUY, D(7), OrderType.MARKET, TimeInForce.DAY))
+    w.paper.submit(
+        OrderRequest("by-hand", "MSFT", Side.BUY, D(7), OrderType.MARKET, TimeInForce.DAY)
+    )
     report = reconcile(w.store, w.broker, w.asof)
     assert len(report.problems) == 1 and "by-hand is not ours" in report.problems[0]
     w.tick(1)
     assert w.report.problems == ["foreign MSFT: ours 0, broker 7"]
-    w.store.run("delete from paper.fills where broker_order_id in (select broker_order_id from paper.orders where symbol = 'AAPL')")
+    w.store.run(
+        "delete from paper.fills where broker_order_id in (select broker_order_id from paper.orders where symbol = 'AAPL')"
+    )
     report = reconcile(w.store, w.broker, w.asof)
     assert "ghost AAPL: ours 50, broker 0" in report.problems and not report.agrees
-    assert set(r["severity"] for r in w.store.rows("select severity from risk_events")) == {"critical"}
+    assert set(r["severity"] for r in w.store.rows("select severity from risk_events")) == {
+        "critical"
+    }
     assert len(w.paper.orders()) == 2
 
 
@@ -616,10 +806,18 @@ def test_only_trade_sends_and_cancels():
     callers = {}
     for path in sorted(Path(catalyst.__file__).parent.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("submit", "cancel", "replace_order"):
-                if isinstance(node.func.value, ast.Name | ast.Attribute) and "broker" in ast.unparse(node.func.value):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("submit", "cancel", "replace_order")
+            ):
+                if isinstance(
+                    node.func.value, ast.Name | ast.Attribute
+                ) and "broker" in ast.unparse(node.func.value):
                     callers.setdefault(path.name, []).append(node.func.attr)
-    assert callers == {"trade.py": ["submit", "cancel"]} or callers == {"trade.py": ["cancel", "submit"]}
+    assert callers == {"trade.py": ["submit", "cancel"]} or callers == {
+        "trade.py": ["cancel", "submit"]
+    }
 
 
 def test_what_is_sent_is_what_was_approved(world):
@@ -629,5 +827,13 @@ def test_what_is_sent_is_what_was_approved(world):
     row = enter(w.store, w.broker, done, w.asof)
     approval = w.one("select * from risk_approvals where approval_id = :a", a=done.approval_id)
     [sent] = w.broker.sent
-    assert (sent.quantity, sent.limit_price, sent.side) == (approval["quantity"], approval["limit_price"], approval["side"])
-    assert request_of(row, {}).order_type == "limit" if row["order_class"] == "simple" else sent.order_class == "bracket"
+    assert (sent.quantity, sent.limit_price, sent.side) == (
+        approval["quantity"],
+        approval["limit_price"],
+        approval["side"],
+    )
+    assert (
+        request_of(row, {}).order_type == "limit"
+        if row["order_class"] == "simple"
+        else sent.order_class == "bracket"
+    )

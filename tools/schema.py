@@ -18,8 +18,14 @@ def manifest():
 
 if __name__ == "__main__":
     if "--check" not in sys.argv:
-        dest.write_text('{"columns": [], "functions": [], "triggers": []}')  # or the start check would refuse
+        dest.write_text(
+            '{"columns": [], "functions": [], "triggers": []}'
+        )  # or the start check would refuse
     text = manifest()
     if "--check" in sys.argv:
-        sys.exit(0 if dest.exists() and dest.read_text("utf-8") == text else "stale: python tools/schema.py")
+        sys.exit(
+            0
+            if dest.exists() and dest.read_text("utf-8") == text
+            else "stale: python tools/schema.py"
+        )
     dest.write_text(text, "utf-8")

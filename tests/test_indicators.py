@@ -1,0 +1,329 @@
+"Indicators against second implementations, holes, warm-up and the future."
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from catalyst.clock import Stopwatch
+from catalyst.core import InputError
+from catalyst.indicators import (
+    NEEDS, UNUSUAL, VALUES, VALUE_SHARE, indicators, slot_ratio, swings, value_area, volume_profile,
+)  # fmt: skip
+
+OHLCV = ["open", "high", "low", "close", "volume"]
+
+
+def bars_frame(raw, limit=None):
+    "The shared file's rows as a bars frame; ids in order of the symbols"
+    raw = raw[raw.volume > 0].sort_values(["symbol", "ts"])
+    raw = raw.assign(
+        security_id=raw.symbol.astype(str).astype("category").cat.codes.astype("int64") + 1
+    )
+    if limit:
+        raw = raw.groupby("security_id").head(limit)
+    raw = raw.assign(ts=raw.ts.astype("datetime64[us, UTC]"))
+    out = raw.set_index(["security_id", "ts"])[OHLCV].astype(float).round(4)
+    return out.assign(available_at=out.index.get_level_values(1) + pd.Timedelta("15min"))
+
+
+def walk(n=400, seed=3, ids=(1, 2), scale=0.3):
+    "Random walks with uneven volume, 26 bars a session, on real session dates"
+    draw, frames = np.random.default_rng(seed), []
+    days = pd.bdate_range("2025-06-23", periods=n // 26 + 1, tz="America/New_York")
+    ts = pd.DatetimeIndex(
+        [d + pd.Timedelta(minutes=570 + 15 * i) for d in days for i in range(26)][:n]
+    )
+    ts = ts.tz_convert("UTC").as_unit("us")
+    for sid in ids:
+        close = 100 + draw.normal(size=n).cumsum() * scale
+        opens = np.r_[close[0], close[:-1]]
+        high = np.maximum(opens, close) + draw.uniform(0, scale, n)
+        low = np.minimum(opens, close) - draw.uniform(0, scale, n)
+        volume = np.floor(draw.lognormal(8, 0.8, n)) + 1
+        index = pd.MultiIndex.from_arrays([np.full(n, sid), ts], names=["security_id", "ts"])
+        frames.append(
+            pd.DataFrame(
+                dict(zip(OHLCV, (opens, high, low, close, volume), strict=True)), index=index
+            )
+        )
+    out = pd.concat(frames)
+    return out.assign(available_at=out.index.get_level_values(1) + pd.Timedelta("15min"))
+
+
+@pytest.fixture(scope="module")
+def data():
+    return walk()
+
+
+@pytest.fixture(scope="module")
+def ind(data):
+    return indicators(data, "15min")
+
+
+def wilder(x, n):
+    out = [x[:n].mean()]
+    for value in x[n:]:
+        out.append((out[-1] * (n - 1) + value) / n)
+    return np.array(out)
+
+
+def test_wilder_by_hand(data, ind):
+    "guard: the earlier system used a plain mean and called it RSI"
+    one, got = data.loc[1], ind.loc[1]
+    step = np.diff(one.close)
+    up, down = wilder(step.clip(0), 14), wilder((-step).clip(0), 14)
+    np.testing.assert_allclose(got.rsi_14.iloc[14:], 100 - 100 / (1 + up / down), rtol=1e-9)
+    previous = one.close.shift()
+    reach = pd.concat(
+        [one.high - one.low, (one.high - previous).abs(), (one.low - previous).abs()], axis=1
+    ).max(axis=1)
+    np.testing.assert_allclose(got.atr_14.iloc[14:], wilder(reach.to_numpy()[1:], 14), rtol=1e-9)
+
+
+def test_adx_by_hand(data, ind):
+    one = data.loc[1]
+    up, down = one.high.diff().to_numpy()[1:], -one.low.diff().to_numpy()[1:]
+    plus, minus = (
+        np.where((up > down) & (up > 0), up, 0),
+        np.where((down > up) & (down > 0), down, 0),
+    )
+
+    def total(
+        x,
+    ):  # Wilder's running sum: begins with 13 values, then the fourteenth enters smoothed
+        out = [x[:13].sum()]
+        for value in x[13:]:
+            out.append(out[-1] * 13 / 14 + value)
+        return np.array(out[1:])
+
+    a, b = total(plus), total(minus)
+    dx = 100 * np.abs(a - b) / (a + b)
+    np.testing.assert_allclose(ind.loc[1].adx_14.iloc[27:], wilder(dx, 14), rtol=1e-7)
+
+
+def test_macd_and_bands_by_hand(data, ind):
+    close, got = data.loc[2].close, ind.loc[2]
+    fast, slow = (close.ewm(span=n, adjust=False).mean() for n in (12, 26))
+    np.testing.assert_allclose(got.macd.iloc[300:], (fast - slow).iloc[300:], atol=1e-6)
+    assert not np.allclose(
+        got.macd.iloc[40:], got.macd_signal.iloc[40:]
+    )  # as the earlier system had it
+    mean, spread = close.rolling(20).mean(), close.rolling(20).std(ddof=0)
+    np.testing.assert_allclose(
+        got.bollinger_lower.iloc[19:], (mean - 2 * spread).iloc[19:], rtol=1e-9
+    )
+
+
+def test_vwap_resets_with_the_session(data, ind):
+    one = data.loc[1]
+    typical, day = (
+        (one.high + one.low + one.close) / 3,
+        one.index.tz_convert("America/New_York").date,
+    )
+    for d in np.unique(day)[:3]:
+        rows = day == d
+        expected = (typical * one.volume)[rows].cumsum() / one.volume[rows].cumsum()
+        np.testing.assert_allclose(ind.loc[1].vwap[rows], expected, rtol=1e-12)
+
+
+def test_volume_ratio_by_hand(data, ind):
+    one = data.loc[2].assign(slot=lambda f: f.index.tz_convert("America/New_York").time)
+    for at in (26 * 5, 26 * 9 + 4, 399):
+        slot = one[one.slot == one.slot.iloc[at]]
+        earlier = slot[slot.index < one.index[at]].volume.tail(20)
+        assert ind.loc[2].volume_ratio.iloc[at] == pytest.approx(
+            one.volume.iloc[at] / earlier.mean()
+        )
+    assert ind.loc[2].volume_ratio.iloc[: 26 * 5].isna().all()
+    known = ind[ind.volume_ratio.notna()]
+    assert (known.unusual_volume_flag.astype(bool) == (known.volume_ratio > UNUSUAL)).all()
+    assert known.unusual_volume_flag.astype(bool).any()
+    assert all(v is None for v in ind.unusual_volume_flag[ind.volume_ratio.isna()])
+
+
+def test_slot_ratio_looks_back_twenty_sessions_not_more():
+    day, slot = np.arange(30), np.full(30, 34200)
+    volume = np.r_[np.full(9, 1e6), np.full(21, 10.0)]
+    ratio, n = slot_ratio(day, slot, volume)
+    assert ratio[29] == 1.0 and n[29] == 20 and np.isnan(ratio[4]) and n[4] == 4
+
+
+def test_summer_time_keeps_its_slot():
+    "The opening bar is 14:30 UTC in winter and 13:30 in summer"
+    days = pd.bdate_range("2025-03-03", periods=9, tz="America/New_York") + pd.Timedelta("570min")
+    ts = days.tz_convert("UTC").as_unit("us")
+    index = pd.MultiIndex.from_arrays([np.full(9, 1), ts], names=["security_id", "ts"])
+    flat = pd.DataFrame(dict.fromkeys(OHLCV, 10.0), index=index).assign(available_at=ts)
+    assert indicators(flat, "15min").volume_ratio.iloc[-1] == 1.0
+
+
+def test_profile_is_a_profile(data, ind):
+    "guard: the earlier value area was the day's high and low"
+    got = ind.loc[1]
+    assert ((got.val <= got.vpoc) & (got.vpoc <= got.vah)).all()
+    day = data.loc[1].index.tz_convert("America/New_York").date
+    last = np.r_[day[1:] != day[:-1], True]
+    high, low = (
+        data.loc[1][c].groupby(day).agg(f).to_numpy() for c, f in (("high", "max"), ("low", "min"))
+    )
+    assert ((got.vah[last].to_numpy() <= high) & (got.val[last].to_numpy() >= low)).all()
+    assert (got.vah - got.val)[last].mean() < 0.9 * (high - low).mean()
+
+
+def test_value_area_by_brute_force():
+    draw = np.random.default_rng(5)
+    profile = np.floor(draw.lognormal(3, 1, (200, 17)))
+    for row, poc, low, high in zip(profile, *value_area(profile), strict=True):
+        held, a, b = row[poc], poc, poc
+        while held < VALUE_SHARE * row.sum():
+            up, down = (row[b + 1] if b < 16 else -1), (row[a - 1] if a > 0 else -1)
+            if up >= down:
+                b, held = b + 1, held + up
+            else:
+                a, held = a - 1, held + down
+        assert (poc, low, high) == (row.argmax(), a, b)
+
+
+def test_profile_does_not_depend_on_later_bars_of_its_session(data):
+    one = data.loc[1].iloc[:26]
+    arrays = {c: one[c].to_numpy() for c in OHLCV}
+    whole = volume_profile(np.zeros(26), arrays)
+    for n in range(1, 26):
+        part = volume_profile(np.zeros(n), {c: a[:n] for c, a in arrays.items()})
+        for name in part:
+            np.testing.assert_array_equal(part[name], whole[name][:n])
+
+
+def test_support_is_confirmed_and_below(data, ind):
+    for sid in (1, 2):
+        one, got = data.loc[sid], ind.loc[sid]
+        assert (got.support_level.dropna() <= one.close[got.support_level.notna()]).all()
+        assert (got.resistance_level.dropna() >= one.close[got.resistance_level.notna()]).all()
+        pivots = swings(one.high.to_numpy(), one.low.to_numpy())
+        for at in (60, 200, 399):
+            lows = pivots.price[(pivots.kind < 0) & (pivots.confirmed_at <= at)][-20:]
+            below = lows[lows <= one.close.iloc[at]]
+            expected = below[-1] if len(below) else np.nan
+            np.testing.assert_equal(got.support_level.iloc[at], expected)
+
+
+def test_warm_up_is_null_with_a_reason(ind):
+    "guard-16: missing is null with a reason, never a number"
+    for sid in (1, 2):
+        got = ind.loc[sid]
+        for name, need in NEEDS.items():
+            if need > 1:
+                assert (
+                    got[name].iloc[: need - 1].isna().all()
+                    and got[name].iloc[need - 1 :].notna().all()
+                ), name
+                assert got.null_reason.iloc[0][name] == f"warm-up: needs {need} bars, has 1"
+    nulls = ind[VALUES].isna()
+    assert all(
+        set(r) == set(nulls.columns[n])
+        for r, n in zip(ind.null_reason, nulls.to_numpy(), strict=True)
+    )
+    assert (
+        ind.bid_ask_spread.isna().all()
+        and ind.null_reason.iloc[-1]["order_flow_imbalance"] == "no quotes"
+    )
+
+
+@pytest.mark.parametrize("column", OHLCV)
+def test_a_hole_costs_one_row(data, column):
+    hole = data.copy()
+    at = hole.index[150]
+    hole.loc[at, column] = np.nan
+    got = indicators(hole, "15min")
+    pd.testing.assert_frame_equal(got.drop(at), indicators(data.drop(at), "15min"))
+    assert got.loc[at, VALUES].isna().all()
+    assert got.loc[at, "null_reason"]["rsi_14"] == f"incomplete bar: no {column}"
+
+
+def test_a_price_that_stands_still_has_no_oscillator():
+    "TA-Lib answers 0, which reads as oversold"
+    flat = walk(60, ids=(1,))
+    flat[["open", "high", "low", "close"]] = 20.0
+    got = indicators(flat, "15min")
+    assert got[["rsi_14", "adx_14", "stoch_k", "stoch_d"]].isna().all(axis=None)
+    assert got.null_reason.iloc[-1]["rsi_14"] == "no price movement so far"
+    assert got.sma_50.iloc[-1] == 20 and got.vpoc.iloc[-1] == pytest.approx(20, abs=0.02)
+
+
+def test_no_volume_no_vwap():
+    nothing = walk(30, ids=(1,))
+    nothing.iloc[26:, nothing.columns.get_loc("volume")] = 0.0
+    got = indicators(nothing, "15min")
+    assert (
+        got[["vwap", "vpoc", "vah", "val"]].iloc[26:].isna().all(axis=None)
+        and got.vwap.iloc[25] > 0
+    )
+    assert got.null_reason.iloc[-1]["vpoc"] == "no volume in this session yet"
+
+
+def test_the_future_changes_nothing(data, ind):
+    "guard-18"
+    draw = np.random.default_rng(1)
+    for cut in (100, 233, 399):
+        known = data.groupby(level=0).cumcount() < cut
+        later = data.copy()
+        later.loc[~known, OHLCV] = draw.uniform(1, 999, (int((~known).sum()), 5))
+        pd.testing.assert_frame_equal(indicators(later, "15min")[known], ind[known])
+        pd.testing.assert_frame_equal(indicators(data[known], "15min"), ind[known])
+
+
+def test_securities_do_not_touch(data, ind):
+    pd.testing.assert_frame_equal(indicators(data.loc[[2]], "15min"), ind.loc[[2]])
+
+
+def test_last_only(data, ind):
+    pd.testing.assert_frame_equal(
+        indicators(data, "15min", last_only=True), ind.groupby(level=0).tail(1)
+    )
+    assert len(indicators(data.head(0), "15min")) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "timeframe", "text"),
+    [
+        (lambda d: d, "30min", "900 s apart"),
+        (lambda d: d, "15m", "timeframe"),
+        (lambda d: d.iloc[::-1], "15min", "out of order"),
+        (lambda d: pd.concat([d, d.tail(1)]), "15min", "out of order"),
+        (lambda d: d.drop(columns="high"), "15min", "high is missing"),
+        (lambda d: d.reset_index(), "15min", "security_id, ts"),
+    ],
+)
+def test_wrong_frames_are_refused(data, change, timeframe, text):
+    "guard: mixed timeframes and columns that do not exist gave silent nonsense"
+    with pytest.raises(InputError, match=text):
+        indicators(change(data), timeframe)
+
+
+def test_daily_bars():
+    days = pd.bdate_range("2025-01-02", periods=60, tz="UTC").as_unit("us")
+    index = pd.MultiIndex.from_arrays([np.full(60, 1), days], names=["security_id", "ts"])
+    close = 50 + np.sin(np.arange(60))
+    daily = pd.DataFrame(
+        {"open": close, "high": close + 1, "low": close - 1, "close": close, "volume": 100.0},
+        index=index,
+    )
+    got = indicators(daily.assign(available_at=days), "1day")
+    np.testing.assert_allclose(got.vwap, close)
+    assert got.volume_ratio.iloc[5:].eq(1).all() and got.volume_ratio.iloc[:5].isna().all()
+
+
+def test_real_bars(shared):
+    "Every security has everything but quotes after 200 bars; and it is quick"
+    bars = bars_frame(pd.read_parquet(shared / "ibkr_15min_101_2025.parquet"), 1700)
+    watch = Stopwatch()
+    got = indicators(bars, "15min", last_only=True)
+    assert watch.seconds < 10  # measured 1.0 s; the margin is for a busy machine
+    assert len(got) == 101
+    must = [
+        v
+        for v in VALUES
+        if v not in ("bid_ask_spread", "order_flow_imbalance", "support_level", "resistance_level")
+    ]
+    assert got[must].notna().all(axis=None)
+    assert got.rsi_14.between(0, 100).all() and (got.val <= got.vah).all()
