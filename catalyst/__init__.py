@@ -7,6 +7,7 @@
 - `catalyst.cli`: The same functions from a shell
 - `catalyst.clock`: Sessions and instants, and the only place that reads the time
 - `catalyst.config`: The one registry of numbers that decide, each with its unit, range and home
+- `catalyst.console`: Commands about the database, files and parameters, and how a command prints
 - `catalyst.core`: Settings, secrets, errors and the words that every other page uses
 - `catalyst.day`: A whole session, slot by slot: replayed, simulated, or followed as it happens
 - `catalyst.desk`: One instant of one trading day: its world, its clock, what is known

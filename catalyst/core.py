@@ -40,8 +40,6 @@ class InputError(CatalystError):
 class UnavailableError(CatalystError):
     "A source, a server or a disk that should answer does not; trying later may help"
 
-    status = 3
-
 # %% ../nbs/00_core.ipynb #a7c5376a
 def bad(
     what: str,  # The name of the thing, as its user knows it

@@ -173,14 +173,14 @@ def _levels(
 
 
 def _news(
-    items: Sequence[tuple[datetime, str]], x: Callable, x0: float, top: float, bottom: float
+    items: Sequence[tuple[datetime, str, bool]], x: Callable, x0: float, top: float, bottom: float
 ) -> Html:
     shapes = []
-    for at, words in items:
+    for at, words, decided in items:
         place = max(x(at.timestamp()), x0)
         title = f"{at.astimezone(NEW_YORK):%b %d %H:%M} received: {clean(words, 160)}"
         pin = el("path", el("title", title), d=f"M{place} {top - 9}l5 5-5 5-5-5z", cls="pin")
-        shapes += [line(place, top, place, bottom, "news", title), pin]
+        shapes += [*([line(place, top, place, bottom, "news")] if decided else []), pin]
     return join(shapes)
 
 
@@ -238,7 +238,9 @@ def price_chart(
     previous: float | None = None,  # Close of the session before
     levels: Mapping[str, tuple[float, datetime]]
     | None = None,  # entry, stop, target to price and instant of the decision
-    news: Sequence[tuple[datetime, str]] = (),  # Received at, headline
+    news: Sequence[
+        tuple[datetime, str, bool]
+    ] = (),  # Received at, headline, did a decision rest on it?
     fills: Sequence[Mapping[str, Any]] = (),  # Columns of `fills_table`
 ) -> Html:
     "Bars with previous close, levels, news and fills"

@@ -11,7 +11,8 @@ when more bars arrive. There are no defaults: an indicator that needs 200 bars a
 # %% auto #0
 __all__ = ['INPUTS', 'NEEDS', 'VALUES', 'OTHERWISE', 'SECONDS', 'SESSIONS', 'FEWEST', 'UNUSUAL', 'BIN_SHARE', 'BIN_LEAST',
            'VALUE_SHARE', 'SWING', 'RECENT', 'check_bars', 'parts', 'sessions_and_slots', 'talib_columns', 'slot_ratio',
-           'spread_volume', 'value_area', 'volume_profile', 'Swings', 'swings', 'levels', 'explain', 'indicators']
+           'spread_volume', 'value_area', 'volume_profile', 'tops', 'Swings', 'swings', 'levels', 'explain',
+           'indicators']
 
 # %% ../nbs/30_indicators.ipynb #0abb6275
 from typing import NamedTuple
@@ -55,7 +56,7 @@ SECONDS = {
     Timeframe.HOUR4: 14400, Timeframe.DAY1: 79200, Timeframe.WEEK1: 6 * 79200,
 }  # fmt: skip
 
-
+# %% ../nbs/30_indicators.ipynb #a0b664b6
 def check_bars(
     bars: pd.DataFrame,  # Bars frame
     timeframe: Timeframe | str | None = None,  # Length of its bars; null: spacing is not checked
@@ -84,7 +85,7 @@ def check_bars(
                 "read one timeframe at a time",
             )
 
-# %% ../nbs/30_indicators.ipynb #23132c4e
+# %% ../nbs/30_indicators.ipynb #f489eb59
 def parts(
     bars: pd.DataFrame,  # Bars frame, sorted
 ) -> list[tuple[int, slice]]:  # Security and the rows that are its own
@@ -95,7 +96,7 @@ def parts(
         (int(ids[a]), slice(int(a), int(b))) for a, b in zip(edges[:-1], edges[1:], strict=True)
     ]
 
-
+# %% ../nbs/30_indicators.ipynb #23132c4e
 def sessions_and_slots(
     ts: pd.DatetimeIndex,  # Bar starts, UTC
     timeframe: Timeframe | str = Timeframe.MIN15,  # Length of the bars
@@ -227,6 +228,18 @@ def volume_profile(
     }
 
 # %% ../nbs/30_indicators.ipynb #f36b7899
+def tops(
+    x: np.ndarray,  # Highs, or lows negated
+    k: int,  # Bars on each side
+) -> np.ndarray:  # Positions
+    "Where `x` exceeds the `k` values before and is not exceeded by the `k` after; of equals the first"
+    if len(x) <= 2 * k:
+        return np.empty(0, int)
+    windows = np.lib.stride_tricks.sliding_window_view(x, k).max(axis=1)
+    middle = x[k:-k]
+    return np.flatnonzero((middle > windows[: len(middle)]) & (middle >= windows[k + 1 :])) + k
+
+# %% ../nbs/30_indicators.ipynb #a7c647f5
 SWING = 3  # Bars on each side that confirm a swing
 
 
@@ -242,30 +255,17 @@ class Swings(NamedTuple):
 def swings(
     high: np.ndarray,  # Dollars
     low: np.ndarray,  # Dollars
-    k: int = SWING,  # Bars on each side
+    k: int = SWING,  # Bars on each side, from 1
 ) -> Swings:
-    "Confirmed turning points; of equal extremes within `k` bars the first counts"
+    "Confirmed turning points"
     if k < 1:
         raise bad("k", k, "a whole number from 1")
-    none = np.empty(0, int)
-    tops = lows = none
-    if len(high) > 2 * k:
-        tops, lows = _turns(np.asarray(high, float), k), _turns(-np.asarray(low, float), k)
-    at, kind = np.r_[tops, lows], np.r_[np.ones(len(tops), int), -np.ones(len(lows), int)]
+    high, low = np.asarray(high, float), np.asarray(low, float)
+    up, down = tops(high, k), tops(-low, k)
+    at, kind = np.r_[up, down], np.r_[np.ones(len(up), int), -np.ones(len(down), int)]
     order = np.lexsort((kind, at))
     at, kind = at[order], kind[order]
-    return Swings(
-        kind,
-        at,
-        at + k,
-        np.where(kind > 0, np.asarray(high)[at], np.asarray(low)[at]).astype(float),
-    )
-
-
-def _turns(x: np.ndarray, k: int) -> np.ndarray:
-    windows = np.lib.stride_tricks.sliding_window_view(x, k).max(axis=1)
-    middle = x[k:-k]
-    return np.flatnonzero((middle > windows[: len(middle)]) & (middle >= windows[k + 1 :])) + k
+    return Swings(kind, at, at + k, np.where(kind > 0, high[at], low[at]))
 
 # %% ../nbs/30_indicators.ipynb #a7e8ff70
 RECENT = 20  # Pivots that are asked, newest first
@@ -329,6 +329,17 @@ def _vwap(bars: pd.DataFrame, day: np.ndarray) -> np.ndarray:
     return np.where(sums.volume > 0, sums.value / sums.volume.where(sums.volume > 0), np.nan)
 
 # %% ../nbs/30_indicators.ipynb #1b32f306
+def _with_reasons(bars: pd.DataFrame, out: pd.DataFrame, whole: np.ndarray) -> pd.DataFrame:
+    counts = out[["have", "sessions"]].fillna(0).to_numpy(int)
+    reasons = explain(out, counts[:, 0], counts[:, 1])
+    for i in np.flatnonzero(~whole).tolist():
+        gone = [c for c in INPUTS if not np.isfinite(bars[c].iloc[i])]
+        reasons[i] = dict.fromkeys(VALUES, f"incomplete bar: no {', '.join(gone)}")
+    out = out[VALUES].copy()
+    out["null_reason"] = pd.Series(reasons, index=out.index, dtype=object)
+    return out
+
+# %% ../nbs/30_indicators.ipynb #920fc704
 def indicators(
     bars: pd.DataFrame,  # Bars frame of one timeframe
     timeframe: Timeframe | str,  # Length of its bars
@@ -355,14 +366,3 @@ def indicators(
         newest = [s.stop - 1 for _, s in parts(bars)]
         bars, out, whole = bars.iloc[newest], out.iloc[newest], whole[newest]
     return _with_reasons(bars, out, whole)
-
-
-def _with_reasons(bars: pd.DataFrame, out: pd.DataFrame, whole: np.ndarray) -> pd.DataFrame:
-    counts = out[["have", "sessions"]].fillna(0).to_numpy(int)
-    reasons = explain(out, counts[:, 0], counts[:, 1])
-    for i in np.flatnonzero(~whole).tolist():
-        gone = [c for c in INPUTS if not np.isfinite(bars[c].iloc[i])]
-        reasons[i] = dict.fromkeys(VALUES, f"incomplete bar: no {', '.join(gone)}")
-    out = out[VALUES].copy()
-    out["null_reason"] = pd.Series(reasons, index=out.index, dtype=object)
-    return out

@@ -305,11 +305,11 @@ _PARTS = """
 table{border-collapse:collapse;width:100%;font-size:14px}th,td{padding:7px 12px;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}tr:last-child td{border-bottom:0}
 th{font-weight:500;color:var(--soft);white-space:nowrap;background:var(--card);position:sticky;top:0}td{white-space:nowrap}.num{text-align:right}td.text{white-space:normal;min-width:15em;overflow-wrap:anywhere}td.num+td:not(.num),th.num+th:not(.num){padding-left:22px}
 tr.picked td:first-child,tr.bad td:first-child{box-shadow:inset 3px 0 var(--blue)}tr.bad td:first-child{box-shadow:inset 3px 0 var(--loss)}tr.sub td:first-child{padding-left:28px}
-details{margin:10px 0}summary{cursor:pointer;padding:4px 0}summary:hover{color:var(--blue)}details.inset,.inset summary{margin:0;padding:0}
+details{margin:2px 0}summary{cursor:pointer;padding:4px 0}summary:hover{color:var(--blue)}details.inset,.inset summary{margin:0;padding:0}
 .tag{display:inline-block;font-size:12.5px;line-height:1.5;padding:1px 9px;border-radius:99px;border:1px solid var(--line);background:var(--tint);white-space:nowrap}.tag.gain,.tag.loss,.tag.amber{border-color:currentColor}
 .funnel{display:grid;grid-template-columns:max-content 1fr;gap:7px 14px;align-items:center;font-size:14.5px;margin:12px 0}.funnel .n{display:inline-block;min-width:3ch;text-align:right;font-weight:600}
 .bar{display:block;height:14px;border-radius:3px;background:var(--blue);opacity:.85;min-width:2px}.bar.zero{opacity:.25}.funnel small{color:var(--soft);font-size:13px;display:block}
-.card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:18px 20px;margin:16px 0;display:grid;grid-template-columns:minmax(0,1.15fr) minmax(0,1fr);gap:6px 28px}.card>h3,.card>.wide{grid-column:1/-1;margin:0}
+.card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:18px 20px;margin:16px 0;display:grid;grid-template-columns:minmax(0,1.15fr) minmax(0,1fr);gap:6px 28px}.card>h3,.card>.wide{grid-column:1/-1;margin:0;max-width:none}.card figcaption{margin-bottom:10px}
 .facts{margin:0;font-size:14px}.facts>div{display:flex;gap:12px;padding:4px 0;border-bottom:1px solid var(--line)}.facts>div:last-child{border:0}.facts dt{flex:0 0 6.6em;color:var(--soft)}.facts dd{margin:0;min-width:0;overflow-wrap:anywhere}
 .quote{margin:0 0 10px;font-size:15.5px;line-height:1.45;overflow-wrap:anywhere}.quote small{display:block;color:var(--soft);font-size:13px;margin-top:2px}
 ol.chain{list-style:none;margin:10px 0;padding:0;display:grid;grid-template-columns:1.9fr repeat(6,minmax(0,1fr));gap:6px}ol.chain li{background:var(--tint);border-radius:8px;padding:8px 11px;font-size:13.5px;line-height:1.4;min-width:0;overflow-wrap:anywhere}ol.chain small{display:block;color:var(--soft)}

@@ -11,7 +11,7 @@ calibrated it yet."""
 # %% auto #0
 __all__ = ['WAIT', 'POLE', 'REST', 'NARROW', 'BEFORE', 'TIGHT', 'OPENS', 'RANGE_ENDS', 'CLOSES', 'CANDLES', 'EXTREME',
            'STRUCTURE', 'VOLUME', 'DETECTORS', 'COLUMNS', 'KEY', 'Turns', 'turning_points', 'View', 'both_views',
-           'Shape', 'shape', 'limited', 'first_break', 'doubles', 'triangles', 'flags', 'consolidations',
+           'Shape', 'limited', 'shape', 'first_break', 'doubles', 'triangles', 'flags', 'consolidations',
            'opening_ranges', 'candlesticks', 'confidence', 'detect']
 
 # %% ../nbs/31_patterns.ipynb #95bb6413
@@ -70,7 +70,7 @@ class View(NamedTuple):
     span: int  # Seconds of a bar
     turns: Turns
 
-
+# %% ../nbs/31_patterns.ipynb #180b7da2
 def both_views(
     prices: list[np.ndarray],  # Open, high, low, close in dollars, without holes
     day: np.ndarray,  # Session of each bar
@@ -99,6 +99,13 @@ class Shape(NamedTuple):
     facts: dict[str, Any]  # `bars` it spans and `height` in dollars
 
 
+def limited(
+    x: float,  # Any number
+) -> float:  # 0 to 1
+    "`x` cut to the range from 0 to 1"
+    return float(min(max(x, 0.0), 1.0))
+
+# %% ../nbs/31_patterns.ipynb #a5f9594d
 def shape(
     v: View,  # Where it was found
     name: tuple[str, str, str],  # Type when bullish, type when bearish, subtype
@@ -117,13 +124,6 @@ def shape(
     facts = {"bars": int(at - turns[0] + 1), "height": height}
     kind = name[0] if v.sign > 0 else name[1]
     return Shape(int(at), int(turns[1]), kind, name[2], bias, *prices, limited(structure), facts)
-
-
-def limited(
-    x: float,  # Any number
-) -> float:  # 0 to 1
-    "`x` cut to the range from 0 to 1"
-    return float(min(max(x, 0.0), 1.0))
 
 # %% ../nbs/31_patterns.ipynb #675add9c
 WAIT = 20  # Bars that a finished shape may wait for its breakout
@@ -325,29 +325,6 @@ def _found(views: list[View], volume: np.ndarray) -> Iterator[tuple]:
         )
 
 # %% ../nbs/31_patterns.ipynb #c0a39619
-def detect(
-    bars: pd.DataFrame,  # Bars frame of one timeframe
-    timeframe: Timeframe | str,  # Length of its bars
-    since: datetime | None = None,  # Aware; only patterns confirmed at or after it; null: all
-) -> pd.DataFrame:  # `COLUMNS`, sorted by `KEY`; confirmed_at = available_at of the bar at `ts`
-    "All patterns of all securities, each from the bars up to the one that confirmed it"
-    check_bars(bars, timeframe)
-    clean = bars[np.isfinite(bars[INPUTS].to_numpy(float)).all(axis=1)]
-    day, slot = sessions_and_slots(clean.index.get_level_values(1), timeframe)
-    *prices, volume = (clean[x].to_numpy(float) for x in INPUTS)
-    rows, span = [], SECONDS[word(Timeframe, str(timeframe))]
-    for security_id, s in parts(clean):
-        views = both_views([p[s] for p in prices], day[s], slot[s], span)
-        found = _found(views, volume[s])
-        rows += [(security_id, s.start + at, s.start + pivot, *r) for at, pivot, *r in found]
-    out = _frame(rows, clean)
-    return (
-        out
-        if since is None
-        else out[out.confirmed_at >= aware(since, "since")].reset_index(drop=True)
-    )
-
-
 def _frame(rows: list[tuple], bars: pd.DataFrame) -> pd.DataFrame:
     ids, texts, numbers = (
         ["security_id", "at", "pivot"],
@@ -365,3 +342,24 @@ def _frame(rows: list[tuple], bars: pd.DataFrame) -> pd.DataFrame:
     best = [*KEY, "confidence_score", "pivot_at", "stop_level"]
     out = out.sort_values(best, ascending=[True] * 4 + [False] * 3).drop_duplicates(KEY)
     return out[COLUMNS].reset_index(drop=True)
+
+# %% ../nbs/31_patterns.ipynb #7682edb9
+def detect(
+    bars: pd.DataFrame,  # Bars frame of one timeframe
+    timeframe: Timeframe | str,  # Length of its bars
+    since: datetime | None = None,  # Aware; only patterns confirmed at or after it; null: all
+) -> pd.DataFrame:  # `COLUMNS`, sorted by `KEY`; confirmed_at = available_at of the bar at `ts`
+    "All patterns of all securities, each from the bars up to the one that confirmed it"
+    check_bars(bars, timeframe)
+    clean = bars[np.isfinite(bars[INPUTS].to_numpy(float)).all(axis=1)]
+    day, slot = sessions_and_slots(clean.index.get_level_values(1), timeframe)
+    *prices, volume = (clean[x].to_numpy(float) for x in INPUTS)
+    rows, span = [], SECONDS[word(Timeframe, str(timeframe))]
+    for security_id, s in parts(clean):
+        views = both_views([p[s] for p in prices], day[s], slot[s], span)
+        found = _found(views, volume[s])
+        rows += [(security_id, s.start + at, s.start + pivot, *r) for at, pivot, *r in found]
+    out = _frame(rows, clean)
+    if since is not None:
+        out = out[out.confirmed_at >= aware(since, "since")].reset_index(drop=True)
+    return out

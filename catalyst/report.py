@@ -133,7 +133,7 @@ def _decided(day: Day) -> str:
         [c["name"] for checks in no.checks for c in checks if c["verdict"] == "refused"],
         dtype=object,
     ).value_counts()
-    why = f", most often for {names.index[0].replace('_', ' ')}" if len(names) else ""
+    why = f", most often by the check “{names.index[0].replace('_', ' ')}”" if len(names) else ""
     return f"Of {count(s['signals'], 'plan')}, risk approved {s['approvals']} and refused {s['refusals']}{why}."
 
 

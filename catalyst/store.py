@@ -222,7 +222,10 @@ class Store:
         from sqlalchemy.exc import ArgumentError
 
         try:
-            self._url = make_url(url).set(drivername="postgresql+psycopg")
+            self._url = make_url(url)
+            if not self._url.drivername.startswith("postgres"):
+                raise ValueError(self._url.drivername)
+            self._url = self._url.set(drivername="postgresql+psycopg")
         except (ArgumentError, ValueError):
             raise InputError(
                 "CATALYST_DATABASE_URL: not a URL; allowed: postgresql://user:password@host:port/database"
