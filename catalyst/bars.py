@@ -167,16 +167,23 @@ def _write(tx: Tx, bars: pd.DataFrame, timeframe: Timeframe, feed: str) -> None:
         volume=bars.volume.astype("int64"),
         feed=feed,
     )
+    rows = rows.sort_values(["security_id", "time_id"])
     times = np.sort(rows.time_id.unique())
     ensure_times(tx, times)
-    months = pd.to_datetime(times, unit="s").to_period("M")
-    for first in times[np.flatnonzero(np.r_[True, months[1:] != months[:-1]])]:
-        tx.value("select ensure_partition(:t)", t=int(first))
-    tx.upsert(
-        "trading_history",
-        rows.sort_values(["security_id", "time_id"]),
-        keys=["security_id", "timeframe", "time_id"],
-    )
+    months = times.astype("datetime64[s]").astype("datetime64[M]")
+    for month in np.unique(months):
+        _write_month(
+            tx, rows[rows.time_id.isin(times[months == month])], int(times[months == month][0])
+        )
+
+
+def _write_month(tx: Tx, rows: pd.DataFrame, first: int) -> None:
+    "A month's first rows are copied into its new partition; later ones meet the rows that are there"
+    if part := tx.value("select start_partition(:t)", t=first):
+        tx.copy(part, rows)
+        tx.value("select attach_partition(:t)", t=first)
+    else:
+        tx.upsert("trading_history", rows, keys=["security_id", "timeframe", "time_id"])
 
 # %% ../nbs/20_bars.ipynb #20dc911f
 _READ = """

@@ -175,7 +175,7 @@ def _no_plan(told: list[tuple[datetime, str]]) -> Html | str:
     if not told:
         return "no decision step has recorded a reason"
     at, why = told[-1]
-    lines = [el("div", clip(part, 160)) for part in why.split("; ")]
+    lines = [el("div", clip(part.replace("_", " "), 160)) for part in why.split("; ")]
     first = (
         [el("div", f"nor at {count(len(told) - 1, 'earlier decision')}", cls="soft")]
         if len(told) > 1

@@ -13,6 +13,7 @@ __all__ = ['log', 'STEPS', 'write_report', 'report_path', 'run_fast', 'replay_da
 # %% ../nbs/82_day.ipynb #ac6898eb
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -219,8 +220,8 @@ def print_day(
                 if isinstance(value, (int, float))
                 else f"  {name.replace('_', ' '):<22} {value}"
             )
-    for r in told.get("refused", [])[:5]:
-        print(f"\n  refused: {r}")
+    for r, n in Counter(told.get("refused", [])).most_common(5):
+        print(f"\n  refused{f' {n} times' if n > 1 else ''}: {r}")
     for f in told["failed_runs"]:
         print(f"\n  failed: {f['run']}: {f['error']}")
     print(f"\n  report: {told['report']}")

@@ -29,18 +29,19 @@ from catalyst.core import (
     bad,
 )
 
+# %% ../nbs/10_ports.ipynb #a8e85367
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% ../nbs/10_ports.ipynb #7fba4d9c
-ROUNDING = {"nearest": ROUND_HALF_UP, "down": ROUND_FLOOR, "up": ROUND_CEILING}
-
-
 def tick_size(
     price: Decimal,  # Dollars
 ) -> Decimal:  # Dollars
     "Smallest price step of a US stock at `price` (Regulation NMS, rule 612)"
     return Decimal("0.01") if price >= 1 else Decimal("0.0001")
+
+# %% ../nbs/10_ports.ipynb #34191b29
+ROUNDING = {"nearest": ROUND_HALF_UP, "down": ROUND_FLOOR, "up": ROUND_CEILING}
 
 
 def to_tick(
@@ -76,8 +77,9 @@ class OrderRequest:
         for check in (_check_shape, _check_prices, _check_bracket):
             check(self)
 
-
+# %% ../nbs/10_ports.ipynb #8641095d
 def _check_shape(o: OrderRequest) -> None:
+    "A name the broker takes, words of the vocabulary, whole shares"
     if not 1 <= len(o.client_order_id) <= 128:
         raise bad("client_order_id", o.client_order_id, "1 to 128 characters")
     for kind, value in ((Side, o.side), (OrderType, o.order_type), (TimeInForce, o.time_in_force)):
@@ -86,8 +88,9 @@ def _check_shape(o: OrderRequest) -> None:
     if o.quantity <= 0 or o.quantity != int(o.quantity):
         raise bad("quantity", o.quantity, "a positive whole number of shares")
 
-
+# %% ../nbs/10_ports.ipynb #c912e74b
 def _check_prices(o: OrderRequest) -> None:
+    "The prices that the type needs, no others, all on the tick"
     limited = o.order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
     stopped = o.order_type in (OrderType.STOP, OrderType.STOP_LIMIT)
     if limited != (o.limit_price is not None) or stopped != (o.stop_price is not None):
@@ -100,8 +103,9 @@ def _check_prices(o: OrderRequest) -> None:
         if p is not None and p != to_tick(p):
             raise bad("price", p, "a price on the tick", "round with to_tick")
 
-# %% ../nbs/10_ports.ipynb #97824af5
+# %% ../nbs/10_ports.ipynb #98148f9d
 def _check_bracket(o: OrderRequest) -> None:
+    "Exits belong to a bracket, on their sides of the entry, and outlive the day"
     legs = (o.target_price, o.stop_loss_price)
     if o.order_class != OrderClass.BRACKET:
         if any(p is not None for p in legs):
@@ -134,7 +138,7 @@ class Fill:
     fees: Decimal  # Dollars
     filled_at: datetime  # Aware
 
-
+# %% ../nbs/10_ports.ipynb #3bf5ca14
 @dataclass(frozen=True)
 class BrokerOrder:
     "An order as the broker has it"
@@ -164,7 +168,7 @@ class BrokerOrder:
         "True when the broker will do nothing more with it"
         return self.status in ENDED
 
-# %% ../nbs/10_ports.ipynb #20495485
+# %% ../nbs/10_ports.ipynb #6a8321ac
 @dataclass(frozen=True)
 class BrokerPosition:
     "Shares the broker says we hold; negative when short"
@@ -175,7 +179,7 @@ class BrokerPosition:
     last_price: Decimal | None  # Null: no price known
     unrealized_pnl: Decimal | None  # Dollars; null with `last_price`
 
-
+# %% ../nbs/10_ports.ipynb #dd819f4b
 @dataclass(frozen=True)
 class Account:
     "What the broker says we own"
@@ -184,7 +188,7 @@ class Account:
     cash: Decimal  # Dollars
     equity: Decimal  # Dollars: cash plus positions at their last price
     buying_power: Decimal  # Dollars
-    asof: datetime
+    asof: datetime  # Aware
     simulated: bool  # True: no real account stands behind it
 
 # %% ../nbs/10_ports.ipynb #13d4aa40
@@ -204,7 +208,7 @@ NEWS_COLUMNS = [
 QUOTE_COLUMNS = ["symbol", "bid", "ask", "ts"]
 ASSET_COLUMNS = ["symbol", "name", "sector", "asset_type", "tradable"]
 
-# %% ../nbs/10_ports.ipynb #b4176277
+# %% ../nbs/10_ports.ipynb #6fbb56c6
 @runtime_checkable
 class Feed(Protocol):
     "Bars, quotes, news and assets; every answer holds only what could be known at `asof`"
@@ -221,7 +225,6 @@ class Feed(Protocol):
         asof: datetime,  # Only bars with `available_at` <= asof
     ) -> "pd.DataFrame":  # BAR_COLUMNS; ts = start of the bar, UTC; one row per symbol and ts
         "Bars that were complete at `asof`"
-        ...
 
     def news(
         self,
@@ -229,41 +232,48 @@ class Feed(Protocol):
         asof: datetime,  # Received at or before this
     ) -> "pd.DataFrame":  # NEWS_COLUMNS; `symbols` is a list; empty when there was none
         "News received in (start, asof]; raises `UnavailableError` when the source cannot tell"
-        ...
 
     def quotes(
         self,
-        symbols: list[str],
-        asof: datetime,
+        symbols: list[str],  # Upper case, as in `assets`
+        asof: datetime,  # Only quotes known by then, aware
     ) -> "pd.DataFrame | None":  # QUOTE_COLUMNS; None: this feed has no quotes
         "Latest quotes known at `asof`"
-        ...
 
     def assets(self) -> "pd.DataFrame":  # ASSET_COLUMNS; sector null when unknown
         "Every security it can speak of"
-        ...
 
-# %% ../nbs/10_ports.ipynb #6fbb56c6
+# %% ../nbs/10_ports.ipynb #8384fde9
 @runtime_checkable
 class Broker(Protocol):
     "Orders, positions, account. Only `trade` calls `submit` and `cancel`."
 
-    def account(self) -> Account: ...
+    def account(self) -> Account:
+        "Cash and equity as the broker counts them"
 
-    def positions(self) -> list[BrokerPosition]: ...
+    def positions(self) -> list[BrokerPosition]:
+        "What is held, one record per symbol; empty when nothing is"
 
-    def submit(self, order: OrderRequest) -> BrokerOrder:
+    def submit(
+        self,
+        order: OrderRequest,  # Checked and stored beforehand
+    ) -> BrokerOrder:  # As the broker took it
         "Send; raises `Refused` or `Unanswered`"
-        ...
 
-    def cancel(self, broker_order_id: str) -> None:
+    def cancel(
+        self,
+        broker_order_id: str,  # The broker's own name of the order
+    ) -> None:
         "Ask for an end; it is over only when a look-up says so"
-        ...
 
-    def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
-        "The order with its legs and fills; None: the broker has none of that name"
-        ...
+    def order_by_client_id(
+        self,
+        client_order_id: str,  # Ours
+    ) -> BrokerOrder | None:  # None: the broker has none of that name
+        "The order with its legs and fills"
 
-    def orders(self, since: datetime | None = None) -> list[BrokerOrder]:
-        "Parents with nested legs and fills, oldest first; all that were alive at or after `since`"
-        ...
+    def orders(
+        self,
+        since: datetime | None = None,  # Aware; null: all
+    ) -> list[BrokerOrder]:  # Parents with nested legs and fills, oldest first
+        "All orders that were alive at or after `since`"

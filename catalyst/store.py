@@ -141,6 +141,15 @@ class Tx:
             io.BytesIO(told.encode()), csv.ReadOptions(column_names=names)
         ).to_pandas()
 
+    def copy(
+        self,
+        table: str,  # Target table; one of ours, never a user's text
+        frame: "pd.DataFrame",  # Column names as in the table
+    ) -> None:
+        "Bulk insert of rows that are known to be new"
+        with _one_line():
+            _copy(self._c, table, frame)
+
     def upsert(
         self,
         table: str,  # Target table; one of ours, never a user's text
@@ -175,6 +184,15 @@ def _frame(result) -> "pd.DataFrame":
     return frame
 
 
+def _copy(connection, table: str, frame: "pd.DataFrame") -> None:
+    columns = ", ".join(f'"{c}"' for c in frame.columns)
+    with (
+        connection.connection.cursor() as cursor,
+        cursor.copy(f"copy {table} ({columns}) from stdin (format csv)") as copy,
+    ):
+        copy.write(_csv(frame))
+
+
 def _upsert(
     connection, table: str, frame: "pd.DataFrame", keys: list[str], update: list[str] | None
 ) -> Upserted:
@@ -187,11 +205,7 @@ def _upsert(
             f"create temp table {stage} on commit drop as select {columns} from {table} with no data"
         )
     )
-    with (
-        connection.connection.cursor() as cursor,
-        cursor.copy(f"copy {stage} ({columns}) from stdin (format csv)") as copy,
-    ):
-        copy.write(_csv(frame))
+    _copy(connection, stage, frame)
     sets = ", ".join(f'"{c}" = excluded."{c}"' for c in update or ())
     old, new = (", ".join(f'{t}."{c}"' for c in update or ()) for t in ("t", "excluded"))
     action = f"update set {sets} where ({old}) is distinct from ({new})" if update else "nothing"

@@ -29,16 +29,14 @@ from catalyst.ledger import (
     set_status,
     settle,
 )
-from .ports import Broker, BrokerOrder, Refused, Unanswered
+from .ports import Broker, BrokerOrder, OrderRequest, Refused, Unanswered
 from .risk import Decision, approve_close, disagreements
 from .store import Store
 
-ATTEMPTS = (
-    3  # Closing orders, and protecting stops, that one position gets before a person is called
-)
-LIVE = (
-    frozenset(OrderStatus) - ENDED - {OrderStatus.INTENDED, OrderStatus.UNKNOWN}
-)  # At the broker, as far as we know
+# %% ../nbs/61_trade.ipynb #a183809c
+ATTEMPTS = 3  # Closing orders, or protecting stops, of one position before a person is called
+_ELSEWHERE = {OrderStatus.INTENDED, OrderStatus.UNKNOWN}
+LIVE = frozenset(OrderStatus) - ENDED - _ELSEWHERE  # At the broker, as far as we know
 
 # %% ../nbs/61_trade.ipynb #5e7330cf
 def alarm(
@@ -47,42 +45,14 @@ def alarm(
     what: str,  # event_type
     message: str,  # For a person
     asof: datetime,  # Aware
-    severity: Severity = Severity.CRITICAL,
+    severity: Severity = Severity.CRITICAL,  # Critical calls a person
     action: str = "reported",  # What was done
 ) -> str:  # The message, for the report
     "Put a finding on record, once for each object and session"
     name = row.get("client_order_id") or row.get("position_key")
-    risk_event(
-        store,
-        f"{what}/{name}/{asof:%Y%m%d}",
-        what,
-        severity,
-        message,
-        asof,
-        action,
-        row.get("cycle_id"),
-        row.get("security_id"),
-    )
+    key, whose = f"{what}/{name}/{asof:%Y%m%d}", (row.get("cycle_id"), row.get("security_id"))
+    risk_event(store, key, what, severity, message, asof, action, *whose)
     return message
-
-# %% ../nbs/61_trade.ipynb #5256c4f0
-def _adopt(
-    store: Store, broker: Broker, row: dict[str, Any], told: BrokerOrder, asof: datetime
-) -> None:
-    "Compare at first sight, then hear"
-    if row["broker_order_id"] is None:
-        if found := differences(request_of(row, legs_of(store, row["order_id"])), told):
-            alarm(
-                store,
-                row,
-                "order_differs",
-                f"{row['symbol']}: " + "; ".join(found),
-                asof,
-                action="cancelled",
-            )
-            _ask_end(broker, told.broker_order_id)
-            told = broker.order_by_client_id(row["client_order_id"]) or told
-    hear(store, row["order_id"], told)
 
 # %% ../nbs/61_trade.ipynb #c8b15aaf
 def _ask_end(broker: Broker, broker_order_id: str) -> None:
@@ -92,16 +62,53 @@ def _ask_end(broker: Broker, broker_order_id: str) -> None:
     except (Refused, Unanswered):
         return
 
-# %% ../nbs/61_trade.ipynb #9054c0b5
-def _send(store: Store, broker: Broker, row: dict[str, Any], asof: datetime) -> None:
-    name = row["client_order_id"]
+# %% ../nbs/61_trade.ipynb #15eeb363
+def _adopt(
+    store: Store, broker: Broker, row: dict[str, Any], told: BrokerOrder, asof: datetime
+) -> None:
+    "Compare at first sight, then hear"
+    if row["broker_order_id"] is None:
+        if found := differences(request_of(row, legs_of(store, row["order_id"])), told):
+            text = f"{row['symbol']}: " + "; ".join(found)
+            alarm(store, row, "order_differs", text, asof, action="cancelled")
+            _ask_end(broker, told.broker_order_id)
+            told = broker.order_by_client_id(row["client_order_id"]) or told
+    hear(store, row["order_id"], told)
+
+# %% ../nbs/61_trade.ipynb #f2093329
+def _seen(broker: Broker, name: str) -> BrokerOrder | Unanswered | None:
+    "The order, null when there is none, the silence itself when nobody answers"
     try:
-        broker.submit(request_of(row, legs_of(store, row["order_id"])))
-        reason, told = None, broker.order_by_client_id(name)
+        return broker.order_by_client_id(name)
+    except Unanswered as silence:
+        return silence
+
+# %% ../nbs/61_trade.ipynb #9054c0b5
+def _ask(broker: Broker, order: OrderRequest) -> tuple[str | None, BrokerOrder | Unanswered | None]:
+    "The broker's no, null without one; and what a look-up finds afterwards"
+    name = order.client_order_id
+    try:
+        broker.submit(order)
+        return None, broker.order_by_client_id(name)
     except Refused as e:
-        reason, told = str(e), _seen(broker, name)
+        return str(e), _seen(broker, name)
     except Unanswered:
-        reason, told = None, _seen(broker, name)
+        return None, _seen(broker, name)
+
+# %% ../nbs/61_trade.ipynb #dfc8691f
+def _end_here(
+    store: Store, row: dict[str, Any], status: OrderStatus, reason: str, asof: datetime
+) -> None:
+    "End an order that never was at the broker, with its exits, and give back what it had reserved"
+    with store.transaction() as tx:
+        for r in (order_row(tx, row["order_id"]), *legs_of(tx, row["order_id"]).values()):
+            set_status(tx, r, status, asof, reason)
+        settle(tx, row["order_id"])
+
+# %% ../nbs/61_trade.ipynb #34f561f1
+def _send(store: Store, broker: Broker, row: dict[str, Any], asof: datetime) -> None:
+    "Send an intended order, and store what became of it"
+    reason, told = _ask(broker, request_of(row, legs_of(store, row["order_id"])))
     if isinstance(told, BrokerOrder):
         _adopt(store, broker, row, told, asof)
     elif reason and told is None:
@@ -119,24 +126,6 @@ def _send(store: Store, broker: Broker, row: dict[str, Any], asof: datetime) -> 
         with store.transaction() as tx:
             set_status(tx, order_row(tx, row["order_id"]), OrderStatus.UNKNOWN, asof, "no answer")
 
-
-def _seen(broker: Broker, name: str) -> BrokerOrder | Unanswered | None:
-    "The order, null when there is none, the silence itself when nobody answers"
-    try:
-        return broker.order_by_client_id(name)
-    except Unanswered as silence:
-        return silence
-
-# %% ../nbs/61_trade.ipynb #dfc8691f
-def _end_here(
-    store: Store, row: dict[str, Any], status: OrderStatus, reason: str, asof: datetime
-) -> None:
-    "End an order that never was at the broker, with its exits, and give back what it had reserved"
-    with store.transaction() as tx:
-        for r in (order_row(tx, row["order_id"]), *legs_of(tx, row["order_id"]).values()):
-            set_status(tx, r, status, asof, reason)
-        settle(tx, row["order_id"])
-
 # %% ../nbs/61_trade.ipynb #9ebf2665
 def enter(
     store: Store,  # Where
@@ -152,12 +141,8 @@ def enter(
         "select order_id from orders where approval_id = :a", a=decision.approval_id
     )
     if known is None and asof > decision.expires_at:
-        raise bad(
-            "decision",
-            decision.approval_key,
-            f"one that is used by {decision.expires_at.isoformat()}",
-            "decide again",
-        )
+        until = f"one that is used by {decision.expires_at.isoformat()}"
+        raise bad("decision", decision.approval_key, until, "decide again")
     row = order_row(store, known) if known else intend(store, decision.approval_id, asof)
     if row["status"] == OrderStatus.INTENDED:
         _send(store, broker, row, asof)
@@ -197,7 +182,7 @@ class Report:
         "True: our books and the broker's are the same"
         return not self.problems
 
-
+# %% ../nbs/61_trade.ipynb #022bd1fa
 def unended(
     store: Store,  # Our books
 ) -> list[dict[str, Any]]:  # Rows as `order_row` gives them
@@ -214,43 +199,19 @@ def _too_late(store: Store, row: dict[str, Any], asof: datetime) -> str | None:
     if row["signal_expires_at"] and asof > row["signal_expires_at"]:
         return "the signal expired before it was sent"
     if row["purpose"] != OrderPurpose.ENTRY:
-        held = store.value(
-            "select open_quantity from positions where position_id = :p and status = 'open'",
-            p=row["position_id"],
-        )
+        sql = "select open_quantity from positions where position_id = :p and status = 'open'"
+        held = store.value(sql, p=row["position_id"])
         return None if held and held >= row["quantity"] else "the position is no longer there"
     return None
 
 # %% ../nbs/61_trade.ipynb #92057c39
-def _reconcile_order(
+def _not_there(
     store: Store, broker: Broker, row: dict[str, Any], asof: datetime, report: Report
 ) -> None:
-    told = _seen(broker, row["client_order_id"])
-    report.looked_up += 1
-    if isinstance(told, Unanswered):
-        report.problems.append(
-            alarm(
-                store,
-                row,
-                "unanswered",
-                f"{row['symbol']}: the broker does not answer about {row['client_order_id']}",
-                asof,
-            )
-        )
-    elif told is not None:
-        before = store.value("select count(*) from fills")
-        _adopt(store, broker, row, told, asof)
-        report.fills += store.value("select count(*) from fills") - before
-    elif row["status"] not in (OrderStatus.INTENDED, OrderStatus.UNKNOWN):
-        report.problems.append(
-            alarm(
-                store,
-                row,
-                "order_vanished",
-                f"{row['symbol']}: the broker has no {row['client_order_id']}",
-                asof,
-            )
-        )
+    "What to do about an order that the broker does not have"
+    if row["status"] not in _ELSEWHERE:
+        text = f"{row['symbol']}: the broker has no {row['client_order_id']}"
+        report.problems.append(alarm(store, row, "order_vanished", text, asof))
     elif asof < row["intended_at"]:
         return
     elif reason := _too_late(store, row, asof):
@@ -260,6 +221,23 @@ def _reconcile_order(
         _send(store, broker, row, asof)
         report.sent += 1
 
+# %% ../nbs/61_trade.ipynb #f5f7e021
+def _reconcile_order(
+    store: Store, broker: Broker, row: dict[str, Any], asof: datetime, report: Report
+) -> None:
+    "Look one order up, and act on what the broker says"
+    told = _seen(broker, row["client_order_id"])
+    report.looked_up += 1
+    if told is None:
+        _not_there(store, broker, row, asof, report)
+    elif isinstance(told, Unanswered):
+        text = f"{row['symbol']}: the broker does not answer about {row['client_order_id']}"
+        report.problems.append(alarm(store, row, "unanswered", text, asof))
+    else:
+        before = store.value("select count(*) from fills")
+        _adopt(store, broker, row, told, asof)
+        report.fills += store.value("select count(*) from fills") - before
+
 # %% ../nbs/61_trade.ipynb #6b552580
 def _strangers(store: Store, broker: Broker, asof: datetime) -> list[str]:
     "Live orders at the broker that are not ours, or that we had given up"
@@ -267,29 +245,17 @@ def _strangers(store: Store, broker: Broker, asof: datetime) -> list[str]:
     for o in broker.orders():
         if o.ended and all(leg.ended for leg in o.legs):
             continue
-        ours = store.rows("select * from orders where client_order_id = :c", c=o.client_order_id)
+        sql = "select * from orders where client_order_id = :c"
+        ours, name = store.rows(sql, c=o.client_order_id), f"{o.symbol}: {o.client_order_id}"
         if not ours:
-            row = {"client_order_id": o.broker_order_id}
-            found.append(
-                alarm(
-                    store,
-                    row,
-                    "foreign_order",
-                    f"{o.symbol}: order {o.client_order_id} is not ours",
-                    asof,
-                )
+            row, text = (
+                {"client_order_id": o.broker_order_id},
+                f"{o.symbol}: order {o.client_order_id} is not ours",
             )
+            found.append(alarm(store, row, "foreign_order", text, asof))
         elif ours[0]["ended_at"] and not o.ended:
-            found.append(
-                alarm(
-                    store,
-                    ours[0],
-                    "zombie_order",
-                    f"{o.symbol}: {o.client_order_id} had ended in our books",
-                    asof,
-                    action="cancelled",
-                )
-            )
+            text = f"{name} had ended in our books"
+            found.append(alarm(store, ours[0], "zombie_order", text, asof, action="cancelled"))
             _ask_end(broker, o.broker_order_id)
     return found
 
@@ -306,16 +272,8 @@ def reconcile(
         _reconcile_order(store, broker, row, asof, report)
     report.problems += _strangers(store, broker, asof)
     for text in disagreements(store, broker.positions()):
-        report.problems.append(
-            alarm(
-                store,
-                {"client_order_id": text},
-                "books_differ",
-                text,
-                asof,
-                action="no entries until they agree",
-            )
-        )
+        row, action = {"client_order_id": text}, "no entries until they agree"
+        report.problems.append(alarm(store, row, "books_differ", text, asof, action=action))
     report.unprotected = [p["symbol"] for p in open_positions(store) if not p["live_exits"]]
     return report
 
@@ -348,16 +306,16 @@ def leave(
 ) -> bool:  # False: its attempts are used up, or there is nothing to close
     "One approved order against a position, unless one is under way, answered or not"
     purpose = OrderPurpose.CLOSE if stop is None else OrderPurpose.STOP
-    sql = "select purpose, ended_at from orders where position_id = :p and parent_order_id is null and purpose <> 'entry'"
+    sql = """select purpose, ended_at from orders where position_id = :p
+             and parent_order_id is null and purpose <> 'entry'"""
     before = store.rows(sql, p=position["position_id"])
     if any(o["ended_at"] is None for o in before):
         return True
     tried = sum(o["purpose"] == purpose for o in before)
     if tried >= ATTEMPTS:
         return False
-    decision = approve_close(
-        store, position["position_id"], position["open_quantity"], asof, tried + 1, stop
-    )
+    held = position["open_quantity"]
+    decision = approve_close(store, position["position_id"], held, asof, tried + 1, stop)
     if decision.approved:
         row = intend(store, decision.approval_id, asof, position["position_id"], reason)
         _send(store, broker, row, asof)

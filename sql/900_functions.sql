@@ -50,20 +50,45 @@ begin
     return id;
 end $$;
 
--- The partition of trading_history for the UTC month that holds a time_id.
+-- trading_history has a partition for every UTC month in which there are bars. A month's first rows are loaded into a table of
+-- its own and attached: its keys are then built, and its foreign keys checked, for all rows at once instead of row by row.
+create or replace function month_of(p_time_id bigint, out part text, out starts bigint, out ends bigint)
+language plpgsql immutable as $$
+declare first date := date_trunc('month', to_timestamp(p_time_id) at time zone 'UTC');
+begin
+    part := 'trading_history_' || to_char(first, 'YYYYMM');
+    starts := extract(epoch from first at time zone 'UTC');
+    ends := extract(epoch from (first + interval '1 month') at time zone 'UTC');
+end $$;
+
+create or replace function start_partition(p_time_id bigint) returns text
+language plpgsql as $$
+declare m record;
+begin
+    select * into m from month_of(p_time_id);
+    if to_regclass(m.part) is not null then return null; end if;
+    perform pg_advisory_xact_lock(hashtext('trading_history'), 0);
+    if to_regclass(m.part) is not null then return null; end if;   -- another session was quicker
+    execute format('create table %I (like trading_history including defaults including constraints)', m.part);
+    return m.part;
+end $$;
+
+create or replace function attach_partition(p_time_id bigint) returns void
+language plpgsql as $$
+declare m record;
+begin
+    select * into m from month_of(p_time_id);
+    execute format('alter table %I add primary key (security_id, timeframe, time_id)', m.part);
+    execute format('alter table trading_history attach partition %I for values from (%s) to (%s)', m.part, m.starts, m.ends);
+end $$;
+
 create or replace function ensure_partition(p_time_id bigint) returns text
 language plpgsql as $$
-declare
-    first date := date_trunc('month', to_timestamp(p_time_id) at time zone 'UTC');
-    part text := 'trading_history_' || to_char(first, 'YYYYMM');
+declare m record;
 begin
-    if to_regclass(part) is null then
-        perform pg_advisory_xact_lock(hashtext('trading_history'), 0);
-        execute format('create table if not exists %I partition of trading_history for values from (%s) to (%s)', part,
-                       extract(epoch from first at time zone 'UTC')::bigint,
-                       extract(epoch from (first + interval '1 month') at time zone 'UTC')::bigint);
-    end if;
-    return part;
+    select * into m from month_of(p_time_id);
+    if start_partition(p_time_id) is not null then perform attach_partition(p_time_id); end if;
+    return m.part;
 end $$;
 
 -- The last wall: an order that is larger, dearer, later than its approval, or on another side, cannot be stored.

@@ -150,7 +150,7 @@ class Day:
             )  # fmt: skip
 
     def scans(self):
-        self.scan_ids = {}
+        rows = []
         for when, chosen in (
             (at(9, 15), CHOSEN[:3]),
             (at(10), CHOSEN[:3]),
@@ -162,8 +162,8 @@ class Day:
                 picked = symbol in chosen
                 stage, reason = ("selected", f"rank {rank} of 101") if picked else self.drop(rank)
                 unknown = stage == "universe"
-                self.scan_ids[symbol, when] = self.insert(
-                    "scan_results", "scan_result_id", cycle_id=self.cycle, security_id=self.ids[symbol], time_id=time_id(when),
+                rows.append(dict(
+                    cycle_id=self.cycle, security_id=self.ids[symbol], time_id=time_id(when),
                     scan_timestamp=when, stage=stage, reason=reason, rank=None if unknown else rank,
                     composite_score=None if unknown else round(0.9 - rank / 140, 5), catalyst_score=0.8 if picked else 0.0,
                     volume_score=None if when < SESSION.opens or unknown else round(self.random.random(), 5),
@@ -173,7 +173,11 @@ class Day:
                     relative_volume=None if unknown else round(self.random.uniform(0.5, 3), 3), change_pct=None if unknown else round(self.random.gauss(0, 0.01), 5),
                     news_id=self.news_ids.get(symbol), tracked=stage in ("tracked", "liquid", "catalyst", "ranked", "selected"), selected_for_trading=picked,
                     scan_metadata={} if picked else {"drop": reason.split(":")[0].split(" below")[0]},
-                )  # fmt: skip
+                ))  # fmt: skip
+        self.s.upsert("scan_results", rows, keys=["cycle_id", "security_id", "scan_timestamp"])
+        names = {sid: symbol for symbol, sid in self.ids.items()}
+        found = self.s.rows("select scan_result_id, security_id, scan_timestamp from scan_results where selected_for_trading")
+        self.scan_ids = {(names[r["security_id"]], r["scan_timestamp"]): r["scan_result_id"] for r in found}
 
     def drop(self, rank):
         if rank == 101:
