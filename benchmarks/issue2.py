@@ -86,21 +86,21 @@ def bench_copy(n=1_000_000, repeats=3):
                 security_id=1, time_id=1735000000, timeframe="15min", feed="bench"
             )[list(flat.columns)]
             raw["volume"] = raw.volume.astype("int64")
+            start = time.perf_counter()
             data = _csv(raw)
+            serialise = time.perf_counter() - start
             with connect(store.url) as c:
                 start = time.perf_counter()
                 with c.cursor() as cursor, cursor.copy("copy twin from stdin (format csv)") as copy:
                     copy.write(data)
                 bare = time.perf_counter() - start
-        ratios.append((bare / ours, n / ours, n / bare))
+        ratios.append((bare / ours, n / ours, n / bare, (bare + serialise) / ours))
     mid = sorted(ratios)[len(ratios) // 2]
     row(f"upsert of {n:,} bars, keys and uniqueness on", f"{mid[1]:,.0f} rows/s")
     row("raw COPY of the same rows into a bare table", f"{mid[2]:,.0f} rows/s")
-    row(
-        "ratio (median of %d; all: %s)" % (repeats, ", ".join(f"{r[0]:.2f}" for r in ratios)),
-        f"{mid[0]:.2f}",
-        "aim: 0.5 or better",
-    )
+    row("ratio, both from the frame", f"{mid[3]:.2f}", "aim: 0.5 or better")
+    every = ", ".join(f"{r[0]:.2f}" for r in ratios)
+    row("ratio, ours from the frame, raw from ready bytes", f"{mid[0]:.2f}  (all: {every})")
 
 
 def bench_demo():

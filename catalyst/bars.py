@@ -22,9 +22,8 @@ from .core import Tally, Timeframe, word
 from .dims import ensure_times, security_ids
 from .store import Store, Tx
 
-PRICES = ["open", "high", "low", "close"]
-
 # %% ../nbs/20_bars.ipynb #767e65a0
+PRICES = ["open", "high", "low", "close"]
 SPAN = {
     Timeframe.MIN1: pd.Timedelta("1min"),
     Timeframe.MIN5: pd.Timedelta("5min"),
@@ -83,7 +82,7 @@ def mend(
     )
     return out, what
 
-
+# %% ../nbs/20_bars.ipynb #1c19241a
 def doubles(
     bars: pd.DataFrame,  # Mended rows
 ) -> pd.Series:  # "" to keep, else "equal row" or "another row for the same bar"
@@ -127,6 +126,37 @@ def quarantine(
     return store.upsert("quarantine", frame.drop_duplicates(key), keys=key).inserted
 
 # %% ../nbs/20_bars.ipynb #37b20899
+def _write_month(tx: Tx, rows: pd.DataFrame, first: int) -> None:
+    "A month's first rows are copied into its new partition; later ones meet the rows that are there"
+    if part := tx.value("select start_partition(:t)", t=first):
+        tx.copy(part, rows)
+        tx.value("select attach_partition(:t)", t=first)
+    else:
+        tx.upsert("trading_history", rows, keys=["security_id", "timeframe", "time_id"])
+
+# %% ../nbs/20_bars.ipynb #be0f26f5
+def _write(tx: Tx, bars: pd.DataFrame, timeframe: Timeframe, feed: str) -> None:
+    if bars.empty:
+        return
+    names = bars.symbol.astype(str)
+    ids = security_ids(tx, names.unique())
+    rows = bars[[*PRICES, "available_at"]].assign(
+        security_id=names.str.strip().str.upper().map(ids),
+        time_id=bars.ts.astype("datetime64[us, UTC]").astype("int64") // 10**6,
+        timeframe=str(timeframe),
+        volume=bars.volume.astype("int64"),
+        feed=feed,
+    )
+    rows = rows.sort_values(["security_id", "time_id"])
+    times = np.sort(rows.time_id.unique())
+    ensure_times(tx, times)
+    months = times.astype("datetime64[s]").astype("datetime64[M]")
+    for month in np.unique(months):
+        _write_month(
+            tx, rows[rows.time_id.isin(times[months == month])], int(times[months == month][0])
+        )
+
+# %% ../nbs/20_bars.ipynb #c01abe24
 def import_bars(
     store: Store,  # Where
     bars: pd.DataFrame,  # Columns of `ports.BAR_COLUMNS`
@@ -153,37 +183,6 @@ def import_bars(
         quarantine(tx, "bars", feed, mended[why != ""], why[why != ""], seen_at)
         _write(tx, mended[keep], timeframe, feed)
     return tally.check()
-
-
-def _write(tx: Tx, bars: pd.DataFrame, timeframe: Timeframe, feed: str) -> None:
-    if bars.empty:
-        return
-    names = bars.symbol.astype(str)
-    ids = security_ids(tx, names.unique())
-    rows = bars[[*PRICES, "available_at"]].assign(
-        security_id=names.str.strip().str.upper().map(ids),
-        time_id=bars.ts.astype("datetime64[us, UTC]").astype("int64") // 10**6,
-        timeframe=str(timeframe),
-        volume=bars.volume.astype("int64"),
-        feed=feed,
-    )
-    rows = rows.sort_values(["security_id", "time_id"])
-    times = np.sort(rows.time_id.unique())
-    ensure_times(tx, times)
-    months = times.astype("datetime64[s]").astype("datetime64[M]")
-    for month in np.unique(months):
-        _write_month(
-            tx, rows[rows.time_id.isin(times[months == month])], int(times[months == month][0])
-        )
-
-
-def _write_month(tx: Tx, rows: pd.DataFrame, first: int) -> None:
-    "A month's first rows are copied into its new partition; later ones meet the rows that are there"
-    if part := tx.value("select start_partition(:t)", t=first):
-        tx.copy(part, rows)
-        tx.value("select attach_partition(:t)", t=first)
-    else:
-        tx.upsert("trading_history", rows, keys=["security_id", "timeframe", "time_id"])
 
 # %% ../nbs/20_bars.ipynb #20dc911f
 _READ = """

@@ -27,15 +27,15 @@ from .store import Store
 class Found:
     "What one check found"
 
-    check: str
-    ok: bool
+    check: str  # Its name
+    ok: bool  # True: what it proves holds
     found: str  # One line
 
     def as_dict(self) -> dict[str, Any]:
         "For tables and `--json`"
         return {"check": self.check, "ok": self.ok, "found": self.found}
 
-
+# %% ../nbs/78_check.ipynb #e44175d6
 def _try(name: str, ask: Callable[[], tuple[bool, str]]) -> Found:
     "Run a check; one that raises has failed, and says how"
     try:
@@ -52,7 +52,7 @@ from pg_constraint c join pg_class r on r.oid = c.conrelid
 where c.contype = 'f' and c.conparentid = 0 and not r.relispartition order by 1, 4
 """.replace("::regclass", "\\:\\:regclass")
 
-
+# %% ../nbs/78_check.ipynb #9f4f3602
 def _foreign_keys(store: Store) -> tuple[bool, str]:
     keys = store.rows(_FOREIGN_KEYS)
     have = {(k["child"], c, k["parent"]) for k in keys for c in k["columns"]}
@@ -74,7 +74,7 @@ def _foreign_keys(store: Store) -> tuple[bool, str]:
         f"; without: {', '.join(loose + invalid)}" if loose or invalid else ""
     )
 
-
+# %% ../nbs/78_check.ipynb #4eecfd3b
 def _orphans(store: Store) -> tuple[bool, str]:
     found = []
     for k in store.rows(_FOREIGN_KEYS):
@@ -88,7 +88,7 @@ def _orphans(store: Store) -> tuple[bool, str]:
         found += [f"{k['child']}: {n}"] if n else []
     return not found, "; ".join(found) or "none"
 
-
+# %% ../nbs/78_check.ipynb #ed5bb636
 def _symbols(store: Store) -> tuple[bool, str]:
     tables = store.rows(
         """select c.table_name as t, c.column_name as c from information_schema.columns c join information_schema.tables x using (table_schema, table_name)
@@ -97,7 +97,7 @@ def _symbols(store: Store) -> tuple[bool, str]:
     others = [r["t"] for r in tables if r["t"] != "securities"]
     return not others, "only in securities" if not others else f"also in {', '.join(others)}"
 
-# %% ../nbs/78_check.ipynb #9f4f3602
+# %% ../nbs/78_check.ipynb #0f3d80c6
 def _words(store: Store) -> tuple[bool, str]:
     have, need = set(live_schema(store)["words"]), set(needed_schema()["words"])
     ours = {w for w in have if w.split(".")[0] in DOMAINS}
@@ -105,7 +105,7 @@ def _words(store: Store) -> tuple[bool, str]:
         f"; differ: {sorted(ours ^ need)}" if ours != need else ""
     )
 
-
+# %% ../nbs/78_check.ipynb #7d7327e5
 def _helpers(store: Store, callers: int = 32) -> tuple[bool, str]:
     symbol, at = "ZZCHECK", datetime(1990, 1, 2, 5, 0, 1, tzinfo=UTC)
     try:
@@ -128,7 +128,7 @@ def _helpers(store: Store, callers: int = 32) -> tuple[bool, str]:
         store.run("delete from securities where symbol = :s", s=symbol)
         store.run("delete from time_dimension where time_id = :t", t=int(at.timestamp()))
 
-
+# %% ../nbs/78_check.ipynb #c6f0279b
 def _times(store: Store) -> tuple[bool, str]:
     rows = store.rows(
         "select ts, session, market_session from time_dimension order by md5(time_id\\:\\:text) limit 500"
@@ -148,7 +148,7 @@ def _times(store: Store) -> tuple[bool, str]:
         else f"{wrong[0]} has the wrong session",
     )
 
-# %% ../nbs/78_check.ipynb #4eecfd3b
+# %% ../nbs/78_check.ipynb #00c6e75e
 _APPROVED = """
 insert into trading_cycles (cycle_id, session, world, started_at) values ('check', '1990-01-03', 'simulated', '1990-01-03 15:00+00');
 insert into risk_approvals (approval_key, cycle_id, security_id, purpose, verdict, side, order_type, quantity, limit_price, decided_at, expires_at, checks, snapshot, order_hash)
@@ -168,11 +168,11 @@ _WRONG = {
     "other side": {"side": "sell"},
 }
 
-
+# %% ../nbs/78_check.ipynb #dbb48575
 class _Undo(Exception):
     "Ends a transaction without keeping it"
 
-
+# %% ../nbs/78_check.ipynb #d8f3299d
 def _is_stored(store: Store, order: dict[str, Any]) -> bool:
     "Whether the database would take this order; nothing stays either way"
     try:
@@ -186,7 +186,7 @@ def _is_stored(store: Store, order: dict[str, Any]) -> bool:
             return False
         raise
 
-
+# %% ../nbs/78_check.ipynb #a0efe28e
 def _approvals(store: Store) -> tuple[bool, str]:
     if not _is_stored(store, _GOOD):
         return False, "an approved order is refused"
@@ -208,7 +208,7 @@ def _seeds(store: Store) -> tuple[bool, str]:
         f"{sectors} sectors, {liquid} classified securities, calendar to {last}",
     )
 
-
+# %% ../nbs/78_check.ipynb #49749c4b
 def check_database(
     store: Store,  # Which database
 ) -> list[Found]:
@@ -255,7 +255,23 @@ def _machine(settings: Settings) -> Iterator[Found]:
         "present" if keys else "not set; simulated and replay need none",
     )
 
+# %% ../nbs/78_check.ipynb #b91c8757
+def _last_runs(store: Store) -> list[Found]:
+    rows = store.rows(
+        "select distinct on (notebook) notebook, run_id, status, error from runs order by notebook, slot_at desc, started_at desc"
+    )
+    last = {r["notebook"]: r for r in rows}
+    names = sorted(p.stem for p in resource_dir("scheduled").glob("[0-9]*.ipynb"))
+    return [
+        Found(
+            f"last {n}",
+            n not in last or last[n]["status"] != "failed",
+            f"{last[n]['run_id']} {last[n]['status']}" if n in last else "never run",
+        )
+        for n in names
+    ]
 
+# %% ../nbs/78_check.ipynb #2619dcc7
 def examine(
     settings: Settings,  # Of this process
 ) -> list[Found]:
@@ -271,19 +287,3 @@ def examine(
     )
     found.append(Found("clock", skew < 30, f"{skew:.1f} s from the database's; 30 s allowed"))
     return found + _last_runs(store)
-
-
-def _last_runs(store: Store) -> list[Found]:
-    rows = store.rows(
-        "select distinct on (notebook) notebook, run_id, status, error from runs order by notebook, slot_at desc, started_at desc"
-    )
-    last = {r["notebook"]: r for r in rows}
-    names = sorted(p.stem for p in resource_dir("scheduled").glob("[0-9]*.ipynb"))
-    return [
-        Found(
-            f"last {n}",
-            n not in last or last[n]["status"] != "failed",
-            f"{last[n]['run_id']} {last[n]['status']}" if n in last else "never run",
-        )
-        for n in names
-    ]

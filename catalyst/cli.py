@@ -39,7 +39,7 @@ def _file(what: str, text: str) -> Path:
         raise bad(what, text, "an existing file")
     return path
 
-
+# %% ../nbs/83_cli.ipynb #21b44c19
 def day(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -60,7 +60,7 @@ def day(
     print_day(told) if not a.json else show(told, True)
     return 0 if not told["failed_runs"] else 1
 
-
+# %% ../nbs/83_cli.ipynb #5c848e83
 def demo(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -85,7 +85,7 @@ def demo(
     print_day(told) if not a.json else show(told, True)
     return 0 if not told["failed_runs"] else 1
 
-# %% ../nbs/83_cli.ipynb #0f36b321
+# %% ../nbs/83_cli.ipynb #ab71f18b
 def run(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -111,7 +111,7 @@ def run(
     )
     return 1 if result.status == "failed" else 0
 
-
+# %% ../nbs/83_cli.ipynb #932e5612
 def schedule(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -120,7 +120,7 @@ def schedule(
 
     return follow_schedule(load_settings(a.home), once=a.once)
 
-
+# %% ../nbs/83_cli.ipynb #d54e78d8
 def doctor(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -131,7 +131,7 @@ def doctor(
     show(rows, a.json)
     return 0 if all(r["ok"] for r in rows) else 1
 
-
+# %% ../nbs/83_cli.ipynb #777d9319
 def lab(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -150,7 +150,7 @@ def lab(
         return 0
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(folder)])
 
-# %% ../nbs/83_cli.ipynb #21b44c19
+# %% ../nbs/83_cli.ipynb #71282434
 def _command(
     sub, name: str, call: Callable, text: str, home: bool = True, js: bool = True
 ) -> argparse.ArgumentParser:
@@ -166,8 +166,13 @@ def _command(
         p.add_argument("--json", action="store_true", help="print one JSON document")
     return p
 
-
+# %% ../nbs/83_cli.ipynb #c47cac36
 def _day_commands(sub) -> None:
+    _replay_commands(sub)
+    _notebook_commands(sub)
+
+
+def _replay_commands(sub) -> None:
     p = _command(sub, "demo", demo, "a simulated trading day, end to end, without keys or network")
     p.add_argument("--fast", action="store_true", help="call the steps without papermill")
     p.add_argument(
@@ -190,6 +195,9 @@ def _day_commands(sub) -> None:
     p.add_argument(
         "--fast", action="store_true", help="call the steps without papermill; leaves the same rows"
     )
+
+# %% ../nbs/83_cli.ipynb #1cc58df1
+def _notebook_commands(sub) -> None:
     p = _command(sub, "run", run, "execute one scheduled notebook and keep the evidence")
     p.add_argument("notebook", metavar="NAME", help="such as 20_scan")
     p.add_argument(
@@ -211,8 +219,14 @@ def _day_commands(sub) -> None:
         "--once", action="store_true", help="run what is due at the next slot, then stop"
     )
 
-# %% ../nbs/83_cli.ipynb #049c1e49
+# %% ../nbs/83_cli.ipynb #2aae0856
 def _data_commands(sub) -> None:
+    _db_commands(sub)
+    _import_commands(sub)
+    _config_commands(sub)
+
+
+def _db_commands(sub) -> None:
     db = sub.add_parser("db", help="the database", description="the database").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -226,6 +240,9 @@ def _data_commands(sub) -> None:
     )
     _command(db, "url", db_url, "print the URL, alone on the last line", js=False)
     _command(db, "stop", db_stop, "stop the embedded server")
+
+# %% ../nbs/83_cli.ipynb #f94aa574
+def _import_commands(sub) -> None:
     imp = sub.add_parser(
         "import", help="take in a file", description="take in a file"
     ).add_subparsers(required=True, metavar="KIND")
@@ -247,6 +264,9 @@ def _data_commands(sub) -> None:
                 default="15min",
                 help="length of the bars (default: 15min)",
             )
+
+# %% ../nbs/83_cli.ipynb #1fa3e1be
+def _config_commands(sub) -> None:
     conf = sub.add_parser(
         "config", help="the registry of parameters", description="the registry of parameters"
     ).add_subparsers(required=True, metavar="COMMAND")
@@ -255,7 +275,7 @@ def _data_commands(sub) -> None:
     p.add_argument("name"), p.add_argument("value")
     p.add_argument("--reason", required=True, help="why; kept in the history")
 
-
+# %% ../nbs/83_cli.ipynb #9e2ef1ac
 def parser() -> argparse.ArgumentParser:
     "The command line, without importing anything that a command needs"
     top = argparse.ArgumentParser(

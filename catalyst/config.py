@@ -22,13 +22,13 @@ from .core import TradingMode, bad, word
 class Parameter:
     "One number or word that decides, and everything a reader must know about it"
 
-    name: str
-    default: int | float | str | bool
-    unit: str
+    name: str  # Lower case; in capitals its environment variable
+    default: int | float | str | bool  # Its type is the parameter's type
+    unit: str  # As a reader says it
     low: float | None  # Smallest allowed; null for words
     high: float | None  # Largest allowed
     used_by: str  # The page that reads it
-    meaning: str
+    meaning: str  # One line
 
     def parse(
         self,
@@ -52,7 +52,21 @@ class Parameter:
         return parsed
 
 # %% ../nbs/04_config.ipynb #bb8731b8
-_ROWS = """
+def _parse_default(text: str) -> int | float | bool:
+    "The value that `text` spells; a point makes it a float"
+    if text in ("true", "false"):
+        return text == "true"
+    return float(text) if "." in text else int(text)
+
+# %% ../nbs/04_config.ipynb #23c45813
+def _row(line: str) -> Parameter:
+    "The parameter that a line of the registry describes"
+    name, default, unit, low, high, used_by, meaning = (c.strip() for c in line.split("|"))
+    bounds = (float(low), float(high)) if low else (None, None)
+    return Parameter(name, _parse_default(default), unit, *bounds, used_by, meaning)
+
+# %% ../nbs/04_config.ipynb #054b1755
+_SCAN = """
 top_candidates_to_track  | 100    | securities | 1 | 1000   | scan    | Securities followed continuously
 top_candidates_to_trade  | 5      | securities | 1 | 10     | scan    | Candidates handed to the analysts per scan
 min_price                | 1.0    | dollars    | 0.0001 | 100000 | scan | Cheaper securities are tracked, not traded
@@ -66,6 +80,10 @@ volume_weight            | 0.20   | share      | 0 | 1      | scan    | Weight o
 momentum_weight          | 0.15   | share      | 0 | 1      | scan    | Weight of the move since the previous close
 technical_weight         | 0.25   | share      | 0 | 1      | scan    | Weight of trend and room to move
 catalyst_half_life_hours | 4.0    | hours      | 0.1 | 1000 | catalysts | Age at which a catalyst counts half
+"""
+
+# %% ../nbs/04_config.ipynb #fae10093
+_TRACK = """
 high_freq_interval       | 900    | seconds    | 60 | 86400 | track   | Collection interval, tier high
 medium_freq_interval     | 3600   | seconds    | 60 | 86400 | track   | Collection interval, tier medium
 low_freq_interval        | 86400  | seconds    | 60 | 604800 | track  | Collection interval, tier low
@@ -80,12 +98,20 @@ news_threshold           | 5      | items      | 0 | 1000   | track   | Recent i
 flatline_periods         | 4      | slots      | 1 | 1000   | track   | Flat slots that demote
 flat_move                | 0.001  | share      | 0 | 1      | track   | Smaller moves count as flat
 catalyst_decay_hours     | 48.0   | hours      | 1 | 1000   | track   | Silence after which a security is demoted
+"""
+
+# %% ../nbs/04_config.ipynb #b3e6c161
+_SIGNALS = """
 min_confidence           | 0.5    | score 0 to 1 | 0 | 1    | signals | Weakest plan that is proposed
 min_tone                 | 0.1    | tone 0 to 1 | 0 | 1     | signals | Weakest tone that gives a direction
 stop_atr_multiple        | 2.0    | multiple of ATR | 0.1 | 20 | signals | Distance from entry to stop
 target_atr_multiple      | 3.5    | multiple of ATR | 0.1 | 50 | signals | Distance from entry to target
 entry_offset_pct         | 0.001  | share      | 0 | 0.05   | signals | How far beyond the last price an entry limit may reach
 signal_life_minutes      | 60     | minutes    | 1 | 390    | signals | A plan not entered by then is dropped
+"""
+
+# %% ../nbs/04_config.ipynb #07f5f325
+_RISK = """
 max_positions            | 5      | positions  | 1 | 50     | risk    | Open positions and open entries, whole account
 max_position_usd         | 10000.0 | dollars   | 1 | 1e9    | risk    | Value of one position at entry
 risk_per_trade_pct       | 0.02   | share of equity | 0.0001 | 0.1 | risk | Loss if the stop fills
@@ -94,6 +120,10 @@ max_daily_loss_usd       | 2000.0 | dollars    | 1 | 1e9    | risk    | Realised
 max_sector_exposure_pct  | 0.40   | share of equity | 0.01 | 1 | risk  | Value in one sector against capital
 min_reward_risk          | 1.5    | ratio      | 0.1 | 100  | risk    | Distance to target over distance to stop
 max_stop_distance_pct    | 0.05   | share of entry | 0.001 | 0.5 | risk | Farthest stop
+"""
+
+# %% ../nbs/04_config.ipynb #b243bdb5
+_CONDUCT = """
 max_correlation          | 0.70   | correlation | 0 | 1     | risk    | With any held position, 20 sessions of 15-minute returns
 max_drawdown_pct         | 0.10   | share of peak equity | 0.01 | 1 | risk | Entries stop beyond it
 max_consecutive_losses   | 3      | trades     | 1 | 100    | risk    | Entries stop for the day after it
@@ -101,6 +131,10 @@ max_spread_pct           | 0.01   | share of price | 0.0001 | 0.1 | risk | Deare
 max_data_age_minutes     | 30.0   | minutes    | 1 | 1000   | risk    | Age of the last bar
 entry_delay_minutes      | 5      | minutes    | 0 | 390    | risk    | No entries this long after the open
 last_entry_before_close_minutes | 60 | minutes  | 0 | 390   | risk    | No entries this close to the close: 15:00 on a full day
+"""
+
+# %% ../nbs/04_config.ipynb #02690ac9
+_TRADE = """
 flat_before_close_minutes | 5     | minutes    | 0 | 390    | trade   | Positions are closed this long before the close
 close_at_end_of_day      | true   | yes or no  |   |        | trade   | false: positions stay overnight behind their exits
 approval_life_minutes    | 15     | minutes    | 1 | 390    | risk    | An approval not used by then is void
@@ -110,20 +144,13 @@ max_volume_share         | 0.10   | share of the bar | 0.0001 | 1 | paper | Larg
 commission_per_share     | 0.0    | dollars    | 0 | 1      | paper   | Fees of a fill
 """
 
-
-def _parse_default(text: str) -> int | float | bool:
-    if text in ("true", "false"):
-        return text == "true"
-    return float(text) if "." in text else int(text)
-
-# %% ../nbs/04_config.ipynb #2b9525c4
-def _row(line: str) -> Parameter:
-    name, default, unit, low, high, used_by, meaning = (c.strip() for c in line.split("|"))
-    bounds = (float(low), float(high)) if low else (None, None)
-    return Parameter(name, _parse_default(default), unit, *bounds, used_by, meaning)
-
-
-REGISTRY: dict[str, Parameter] = {p.name: p for p in map(_row, _ROWS.strip().splitlines())}
+# %% ../nbs/04_config.ipynb #fa99257b
+_ROWS = [
+    line
+    for part in (_SCAN, _TRACK, _SIGNALS, _RISK, _CONDUCT, _TRADE)
+    for line in part.strip().splitlines()
+]
+REGISTRY: dict[str, Parameter] = {p.name: p for p in map(_row, _ROWS)}
 
 # %% ../nbs/04_config.ipynb #98a9e154
 MODES: dict[TradingMode, dict[str, float]] = {
@@ -141,7 +168,7 @@ MODES: dict[TradingMode, dict[str, float]] = {
     },
 }
 
-
+# %% ../nbs/04_config.ipynb #80c73e31
 class Config(Mapping):
     "All parameters of the registry with their values; reads by key or attribute, never changes"
 

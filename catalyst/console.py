@@ -23,6 +23,23 @@ if TYPE_CHECKING:
     from catalyst.store import Store
 
 # %% ../nbs/81_console.ipynb #e46a7f1f
+def _cell(v: Any) -> str:
+    if isinstance(v, dict):
+        return ", ".join(f"{k} {n}" for k, n in v.items()) or "–"
+    return (
+        "–" if v is None else f"{v:,}" if isinstance(v, int) and not isinstance(v, bool) else str(v)
+    )
+
+# %% ../nbs/81_console.ipynb #b06d033e
+def _table(rows: list[dict]) -> None:
+    if not rows:
+        return print("nothing")
+    cells = [list(rows[0])] + [[_cell(v) for v in r.values()] for r in rows]
+    widths = [max(len(r[i]) for r in cells) for i in range(len(cells[0]))]
+    for r in cells:
+        print("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip())
+
+# %% ../nbs/81_console.ipynb #68a8dc9a
 def show(
     value: Any,  # A dictionary, or a list of dictionaries with the same keys
     as_json: bool,  # True: one JSON document
@@ -37,24 +54,7 @@ def show(
     else:
         _table(value)
 
-
-def _cell(v: Any) -> str:
-    if isinstance(v, dict):
-        return ", ".join(f"{k} {n}" for k, n in v.items()) or "–"
-    return (
-        "–" if v is None else f"{v:,}" if isinstance(v, int) and not isinstance(v, bool) else str(v)
-    )
-
-
-def _table(rows: list[dict]) -> None:
-    if not rows:
-        return print("nothing")
-    cells = [list(rows[0])] + [[_cell(v) for v in r.values()] for r in rows]
-    widths = [max(len(r[i]) for r in cells) for i in range(len(cells[0]))]
-    for r in cells:
-        print("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip())
-
-# %% ../nbs/81_console.ipynb #17a345fd
+# %% ../nbs/81_console.ipynb #ac8d96cd
 def open_home(
     a: argparse.Namespace,  # Reads `home`
     upgrade: bool = True,  # False: refuse a schema that is behind
@@ -64,7 +64,7 @@ def open_home(
 
     return open_store(load_settings(a.home), upgrade)
 
-
+# %% ../nbs/81_console.ipynb #ee722c21
 def db_init(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -80,7 +80,7 @@ def db_init(
     show({"database": "ready", "columns": len(have["columns"]), **counts}, a.json)
     return 0
 
-
+# %% ../nbs/81_console.ipynb #761b3e79
 def db_status(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -99,7 +99,7 @@ def db_status(
     show(told, a.json)
     return 0
 
-
+# %% ../nbs/81_console.ipynb #614060c7
 def db_check(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -110,7 +110,7 @@ def db_check(
     show(rows, a.json)
     return 0 if all(r["ok"] for r in rows) else 1
 
-
+# %% ../nbs/81_console.ipynb #1a76ac42
 def db_url(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -118,7 +118,7 @@ def db_url(
     print(open_home(a).url)
     return 0
 
-
+# %% ../nbs/81_console.ipynb #a9ebf49e
 def db_stop(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -129,7 +129,7 @@ def db_stop(
     show({"stopped": stopped}, a.json)
     return 0
 
-# %% ../nbs/81_console.ipynb #ac8d96cd
+# %% ../nbs/81_console.ipynb #bef0dc37
 def pairs(
     option: str,  # As the user wrote it, for the message
     texts: list[str],  # KEY=VALUE
@@ -140,7 +140,7 @@ def pairs(
             raise bad(option, text, "KEY=VALUE")
     return dict(text.split("=", 1) for text in texts)
 
-
+# %% ../nbs/81_console.ipynb #b7eabf21
 def _add_undated(tally, rows: int):
     "Rows without a readable time are in no answer of a feed; they are counted all the same"
     if rows:
@@ -148,7 +148,7 @@ def _add_undated(tally, rows: int):
         tally.reasons["no readable time"] += rows
     return tally
 
-
+# %% ../nbs/81_console.ipynb #87e294c0
 def _import(a: argparse.Namespace, take: Callable) -> int:
     from catalyst.clock import WallClock
 
@@ -158,13 +158,22 @@ def _import(a: argparse.Namespace, take: Callable) -> int:
     show(tally.as_dict(), a.json)
     return 0
 
+# %% ../nbs/81_console.ipynb #588911ce
+def _long_ago():
+    from datetime import UTC, datetime
 
+    return datetime(1990, 1, 2, tzinfo=UTC)
+
+
+_LONG_AGO = _long_ago()
+
+# %% ../nbs/81_console.ipynb #e7ab030d
 def import_bars_file(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
     "Take in a file of bars"
 
-    def take(settings: Settings, columns: dict, now):
+    def take(settings: Settings, columns: dict, now):  # as `_import` calls it
         from catalyst.bars import import_bars
         from catalyst.replay import ReplayFeed
         from catalyst.schema import open_store
@@ -180,13 +189,13 @@ def import_bars_file(
 
     return _import(a, take)
 
-
+# %% ../nbs/81_console.ipynb #41e6139f
 def import_news_file(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
     "Take in a file of news"
 
-    def take(settings: Settings, columns: dict, now):
+    def take(settings: Settings, columns: dict, now):  # as `_import` calls it
         from catalyst.news import import_news
         from catalyst.replay import ReplayFeed
         from catalyst.schema import open_store
@@ -198,16 +207,7 @@ def import_news_file(
 
     return _import(a, take)
 
-# %% ../nbs/81_console.ipynb #65c0751c
-def _long_ago():
-    from datetime import UTC, datetime
-
-    return datetime(1990, 1, 2, tzinfo=UTC)
-
-
-_LONG_AGO = _long_ago()
-
-
+# %% ../nbs/81_console.ipynb #176b0af6
 def config_list(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -231,7 +231,7 @@ def config_list(
     show(rows, a.json)
     return 0
 
-
+# %% ../nbs/81_console.ipynb #13b6e212
 def config_set(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status

@@ -187,7 +187,7 @@ class MaskFilter(logging.Filter):
             record.exc_info = None
         return True
 
-
+# %% ../nbs/00_core.ipynb #0768d464
 def get_logger(
     name: str,  # Module that speaks
 ) -> logging.Logger:  # Its logger, cleaned
@@ -204,7 +204,7 @@ def default_home() -> Path:
 
     return Path(platformdirs.user_data_path("catalyst", appauthor=False))
 
-
+# %% ../nbs/00_core.ipynb #52c79e52
 @dataclass(frozen=True)
 class Settings:
     "What a process was told; secrets are `Secret`, the rest prints"
@@ -219,7 +219,7 @@ class Settings:
     alpaca_key: Secret | None = None
     alpaca_secret: Secret | None = None
 
-# %% ../nbs/00_core.ipynb #ef8ad83f
+# %% ../nbs/00_core.ipynb #cfe49048
 ENVIRONMENT = {  # Variable: (setting, how its text becomes a value, may the file hold it?)
     "CATALYST_HOME": ("home", lambda s: Path(s).expanduser().absolute(), False),
     "CATALYST_DATABASE_URL": ("database_url", Secret, False),
@@ -232,7 +232,7 @@ ENVIRONMENT = {  # Variable: (setting, how its text becomes a value, may the fil
     "APCA_API_SECRET_KEY": ("alpaca_secret", Secret, False),
 }
 
-
+# %% ../nbs/00_core.ipynb #1c6d5dcb
 def read_toml(
     path: Path,  # catalyst.toml; need not exist
 ) -> dict[

@@ -57,23 +57,24 @@ from catalyst.workflow import (
     update_service_health,
 )
 
+# %% ../nbs/73_desk.ipynb #53334fa6
 HISTORY_SESSIONS = 25  # Sessions before today that a step looks back on
 PATTERN_SESSIONS = 8  # A chart pattern begins at most this many sessions before today
 
-# %% ../nbs/73_desk.ipynb #53334fa6
+# %% ../nbs/73_desk.ipynb #14a57831
 @dataclass(frozen=True)
 class Desk:
     "One instant of one trading day"
 
-    settings: Settings
-    store: Store
-    feed: Feed
-    broker: Broker
+    settings: Settings  # World, home and secrets
+    store: Store  # Where everything is kept
+    feed: Feed  # Bars, news and quotes of this world
+    broker: Broker  # Of this cycle's account
     config: Config  # As the cycle stores it
-    cycle_id: str
-    session: Session
+    cycle_id: str  # Such as 20250813-simulated
+    session: Session  # The trading day that holds `asof`
     asof: datetime  # UTC
-    timeframe: Timeframe = Timeframe.MIN15
+    timeframe: Timeframe = Timeframe.MIN15  # Length of a bar
     memory: dict[str, Any] = field(
         default_factory=dict
     )  # What this slot's steps have computed already
@@ -83,7 +84,7 @@ class Desk:
         "The name of this cycle's account"
         return f"paper-{self.settings.world}"
 
-# %% ../nbs/73_desk.ipynb #f84d742d
+# %% ../nbs/73_desk.ipynb #8d9541f9
 def open_feed(
     settings: Settings,  # World and files
     day: date,  # Session that a simulated market is made for, unless the settings name one
@@ -111,7 +112,7 @@ def open_feed(
         "CATALYST_WORLD: received nothing; allowed: simulated, replay; or use: catalyst demo, catalyst day"
     )
 
-
+# %% ../nbs/73_desk.ipynb #a60f214b
 def open_desk(
     asof: str | datetime = "",  # ISO instant with its offset; empty means now
     settings: Settings | None = None,  # Default: of this process
@@ -127,37 +128,23 @@ def open_desk(
     at = (parse_instant(asof) if asof else WallClock().now()) if isinstance(asof, str) else asof
     session = session_of(at)
     if session is None:
-        raise InputError(
-            f"asof: {at.isoformat()} lies in no trading day (04:00 to 20:00 New York of a session)"
-        )
+        why = "lies in no trading day (04:00 to 20:00 New York of a session)"
+        raise InputError(f"asof: {at.isoformat()} {why}")
     store, feed = store or open_store(settings), feed or open_feed(settings, session.day)
     told = cycle_config(resolve_config(store, settings.home), mode)
-    cycle = create_trading_cycle(
-        store,
-        {
-            "session": session.day,
-            "world": settings.world,
-            "mode": mode,
-            "started_at": at,
-            "configuration": told,
-        },
-    )
+    data = {"session": session.day, "world": settings.world, "mode": mode, "started_at": at}
+    cycle = create_trading_cycle(store, {**data, "configuration": told})
     config = resolve_config(store, settings.home, cycle)
     broker = PaperBroker(store, feed, ReplayClock(at), config, account=f"paper-{settings.world}")
-    return Desk(
-        settings,
-        store,
-        feed,
-        broker,
-        config,
-        cycle,
-        session,
-        at,
-        memory={} if memory is None else memory,
-    )
+    memory = {} if memory is None else memory
+    return Desk(settings, store, feed, broker, config, cycle, session, at, memory=memory)
 
-# %% ../nbs/73_desk.ipynb #14a57831
-def once(desk: Desk, step: str, work: Callable[[Tx], dict[str, Any]]) -> dict[str, Any]:
+# %% ../nbs/73_desk.ipynb #6bd90379
+def once(
+    desk: Desk,  # The instant that the step runs for
+    step: str,  # Name of the scheduled notebook
+    work: Callable[[Tx], dict[str, Any]],  # What it does, in the transaction it is given
+) -> dict[str, Any]:  # What `work` returned, now or when it was done
     "Do `work` in one transaction with its record, unless this slot's record says it is done"
     if done := step_result(desk.store, desk.cycle_id, step, desk.asof):
         return done
@@ -179,7 +166,7 @@ def once(desk: Desk, step: str, work: Callable[[Tx], dict[str, Any]]) -> dict[st
         raise
     return json.loads(json.dumps(result, default=str))
 
-
+# %% ../nbs/73_desk.ipynb #3fb029a8
 def require(
     result: dict[str, Any],  # What a step returned; `due` and `done` are counts
 ) -> dict[str, Any]:  # The same
@@ -190,9 +177,9 @@ def require(
         )
     return result
 
-# %% ../nbs/73_desk.ipynb #9cb0cb3e
+# %% ../nbs/73_desk.ipynb #4c9f7050
 def take_bars(
-    desk: Desk,
+    desk: Desk,  # Store, feed and instant
     history: int = HISTORY_SESSIONS,  # Sessions before today that are wanted
 ) -> Tally:  # Of the bars that were new
     "Store the bars that have become available since the last look; the first look takes the history"
@@ -216,29 +203,19 @@ def take_bars(
     )
     return tally
 
-# %% ../nbs/73_desk.ipynb #8d9541f9
+# %% ../nbs/73_desk.ipynb #58fac68b
 @dataclass(frozen=True)
 class View:
     "What is known at the desk's instant"
 
-    bars: pd.DataFrame
+    bars: pd.DataFrame  # History and today, complete at the instant
     indicators: pd.DataFrame  # Newest row per security
     patterns: pd.DataFrame  # Confirmed in this session
-    news: pd.DataFrame
-    features: pd.DataFrame
+    news: pd.DataFrame  # One row per item and security
+    features: pd.DataFrame  # One row per security
     securities: pd.DataFrame  # Only what the feed offers
 
-
-def look(
-    desk: Desk,
-    tx: Tx | Store,  # Where to read
-) -> View:
-    "Read and compute everything that a decision may use, as of the desk's instant; once per slot and process"
-    if "view" not in desk.memory:
-        desk.memory["view"] = _look(desk, tx)
-    return desk.memory["view"]
-
-
+# %% ../nbs/73_desk.ipynb #00d22404
 def _look(desk: Desk, tx: Tx | Store) -> View:
     bars = read_bars(
         tx,
@@ -261,3 +238,13 @@ def _look(desk: Desk, tx: Tx | Store) -> View:
     table = securities(tx)
     offered = set(desk.feed.assets().symbol)
     return View(bars, newest, patterns, news, rows, table[table.symbol.isin(offered)])
+
+# %% ../nbs/73_desk.ipynb #5bb30a89
+def look(
+    desk: Desk,  # Whose instant, and whose memory
+    tx: Tx | Store,  # Where to read
+) -> View:
+    "Read and compute everything that a decision may use, as of the desk's instant; once per slot and process"
+    if "view" not in desk.memory:
+        desk.memory["view"] = _look(desk, tx)
+    return desk.memory["view"]

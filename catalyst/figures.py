@@ -36,7 +36,7 @@ def scale(
     span = (high - low) or 1.0
     return lambda v: round(a + (float(v) - low) / span * (b - a), 1)
 
-
+# %% ../nbs/78_figures.ipynb #9a44ed97
 def ticks(
     low: float,  # Least value
     high: float,  # Greatest value
@@ -83,7 +83,7 @@ def svg(
         aria_label=label,
     )
 
-
+# %% ../nbs/78_figures.ipynb #b4514c5e
 def line(
     x1: float, y1: float, x2: float, y2: float,  # Units
     cls: str,  # Style
@@ -133,7 +133,7 @@ def _closes(bars: pd.DataFrame, x: Callable, y: Callable) -> Html:
     points = " ".join(f"{x(t.timestamp())},{y(c)}" for t, c in zip(ends, bars.close, strict=True))
     return el("polyline", points=points, cls="path")
 
-
+# %% ../nbs/78_figures.ipynb #98158125
 def _volumes(bars: pd.DataFrame, x: Callable, width: float, base: float, height: float) -> Html:
     most = float(bars.volume.max()) or 1.0
     up = lambda v: round(height * float(v) / most, 1)
@@ -171,7 +171,7 @@ def _levels(
     ]
     return join([*lines, *texts])
 
-
+# %% ../nbs/78_figures.ipynb #2b0a1c09
 def _news(
     items: Sequence[tuple[datetime, str, bool]], x: Callable, x0: float, top: float, bottom: float
 ) -> Html:
@@ -230,7 +230,7 @@ def _frame(
     ) or 1.0
     return x, y, width, grid
 
-
+# %% ../nbs/78_figures.ipynb #c18bd9de
 def price_chart(
     bars: pd.DataFrame,  # One security, one session: ts, open, high, low, close, volume, available_at
     session: Session,  # Which day
@@ -307,7 +307,7 @@ def profit_chart(
     words = f"Profit of the day from {points.pnl.min():+,.2f} to {points.pnl.max():+,.2f} dollars, last {points.pnl.iloc[-1]:+,.2f}"
     return svg(wide, high, words, *grid, el("polyline", points=" ".join(steps), cls="path"))
 
-
+# %% ../nbs/78_figures.ipynb #ab614471
 def money_tick(
     value: float,  # Dollars
 ) -> Html:

@@ -326,7 +326,7 @@ def _vwap(bars: pd.DataFrame, day: np.ndarray) -> np.ndarray:
         {"value": typical * bars["volume"].to_numpy(), "volume": bars["volume"].to_numpy()}
     )
     sums = sums.groupby([bars.index.get_level_values(0).to_numpy(), day]).cumsum()
-    return np.where(sums.volume > 0, sums.value / sums.volume.where(sums.volume > 0), np.nan)
+    return (sums.value / sums.volume.where(sums.volume > 0)).to_numpy()
 
 # %% ../nbs/30_indicators.ipynb #1b32f306
 def _with_reasons(bars: pd.DataFrame, out: pd.DataFrame, whole: np.ndarray) -> pd.DataFrame:

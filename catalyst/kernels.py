@@ -34,6 +34,8 @@ while True:
             break
     except InterruptedError:
         pass
+    except OSError:
+        break
 """
 
 # %% ../nbs/74_kernels.ipynb #aad9a181

@@ -9,7 +9,7 @@ profit and status are computed from all the fills there are. Hearing something a
 
 # %% auto #0
 __all__ = ['OPENS', 'NEXT', 'next_status', 'client_id', 'order_row', 'legs_of', 'intend', 'request_of', 'differences', 'release',
-           'risk_event', 'set_status', 'hear', 'settle', 'profit']
+           'risk_event', 'set_status', 'profit', 'settle', 'hear']
 
 # %% ../nbs/58_ledger.ipynb #01d74980
 import re
@@ -35,6 +35,7 @@ from catalyst.core import (
 from .ports import BrokerOrder, Fill, OrderRequest
 from .store import Store, Tx
 
+# %% ../nbs/58_ledger.ipynb #2bf60c77
 OPENS = {side: position for position, side in ENTRY_SIDE.items()}  # What an entry's side opens
 
 # %% ../nbs/58_ledger.ipynb #e5f4aa80
@@ -49,7 +50,7 @@ NEXT: dict[OrderStatus, frozenset[OrderStatus]] = {
     OrderStatus.PARTIALLY_FILLED: ENDED,
 } | {status: frozenset() for status in ENDED}
 
-
+# %% ../nbs/58_ledger.ipynb #db68b4d9
 def next_status(
     now: OrderStatus,  # What we have
     told: OrderStatus,  # What the broker says
@@ -81,7 +82,7 @@ def order_row(
     "One order as we have it"
     return tx.rows(f"{_ORDER} where order_id = :o", o=order_id)[0]
 
-
+# %% ../nbs/58_ledger.ipynb #6fc8c0a4
 def legs_of(
     tx: Tx | Store,  # Where
     order_id: int,  # The parent
@@ -90,10 +91,26 @@ def legs_of(
     rows = tx.rows(f"{_ORDER} where parent_order_id = :o order by order_id", o=order_id)
     return {word(OrderPurpose, r["purpose"]): r for r in rows}
 
-# %% ../nbs/58_ledger.ipynb #6fc8c0a4
+# %% ../nbs/58_ledger.ipynb #13ec69fc
 _APPROVED = "approval_id cycle_id security_id purpose side order_type quantity limit_price stop_price".split()
 
 
+def _intent(approval: dict[str, Any], shape: OrderClass, asof: datetime) -> dict[str, Any]:
+    "The order that an approval allows, as columns"
+    force = TimeInForce.DAY if approval["purpose"] == OrderPurpose.CLOSE else TimeInForce.GTC
+    row = {c: approval[c] for c in _APPROVED}
+    row |= {"client_order_id": client_id(approval["approval_key"]), "order_class": shape}
+    return row | {"time_in_force": force, "intended_at": asof}
+
+# %% ../nbs/58_ledger.ipynb #a3e1e622
+def _add_order(tx: Tx, row: dict[str, Any]) -> None:
+    "Write an order, unless its name is there already"
+    if tx.value("select 1 from orders where client_order_id = :client_order_id", **row):
+        return
+    names, places = ", ".join(row), ", ".join(f":{c}" for c in row)
+    tx.run(f"insert into orders ({names}) values ({places})", **row)
+
+# %% ../nbs/58_ledger.ipynb #f42071cd
 def intend(
     store: Store,  # Where
     approval_id: int,  # Of an entry, a close or a protecting stop
@@ -102,23 +119,16 @@ def intend(
     reason: str | None = None,  # Why we close
 ) -> dict[str, Any]:  # The parent's row
     "Write the order and its exits before anybody is asked; a second call finds the first one's rows"
-    sql = "select * from risk_approvals where approval_id = :a or parent_approval_id = :a order by approval_id"
+    sql = """select * from risk_approvals
+             where approval_id = :a or parent_approval_id = :a order by approval_id"""
     with store.transaction() as tx:
         approvals, parent = tx.rows(sql, a=approval_id), None
         shape = {True: OrderClass.BRACKET, False: OrderClass.SIMPLE}[len(approvals) > 1]
         for a in approvals:
-            force = TimeInForce.DAY if a["purpose"] == OrderPurpose.CLOSE else TimeInForce.GTC
-            row = {c: a[c] for c in _APPROVED}
-            row |= {"client_order_id": client_id(a["approval_key"]), "order_class": shape}
-            row |= {"time_in_force": force, "intended_at": asof}
-            row |= {"parent_order_id": parent, "position_id": position_id, "status_reason": reason}
-            names = ", ".join(row)
-            if not tx.value("select 1 from orders where client_order_id = :client_order_id", **row):
-                places = ", ".join(f":{c}" for c in row)
-                tx.run(f"insert into orders ({names}) values ({places})", **row)
-            parent = parent or tx.value(
-                "select order_id from orders where approval_id = :a", a=a["approval_id"]
-            )
+            row = _intent(a, shape, asof) | {"status_reason": reason}
+            _add_order(tx, row | {"parent_order_id": parent, "position_id": position_id})
+            by_approval = "select order_id from orders where approval_id = :a"
+            parent = parent or tx.value(by_approval, a=a["approval_id"])
         return order_row(tx, parent)
 
 # %% ../nbs/58_ledger.ipynb #2b1eec35
@@ -138,35 +148,30 @@ def request_of(
         word(TimeInForce, row["time_in_force"]), word(OrderClass, row["order_class"]), row["limit_price"], row["stop_price"], **exits,
     )  # fmt: skip
 
+# %% ../nbs/58_ledger.ipynb #2f9e8796
+def _leg_pairs(asked: OrderRequest, told: BrokerOrder) -> list[tuple[str, Any, Any]]:
+    "Name, what we meant and what the broker has, for each field of the two exits"
+    legs, side = {leg.purpose: leg for leg in told.legs}, EXIT_SIDE[OPENS[asked.side]]
+    wanted = {
+        OrderPurpose.TARGET: {"limit_price": asked.target_price},
+        OrderPurpose.STOP: {"stop_price": asked.stop_loss_price},
+    }
+    return [
+        (f"{purpose} {name}", value, getattr(legs.get(purpose), name, None))
+        for purpose, price in wanted.items()
+        for name, value in (price | {"side": side, "time_in_force": asked.time_in_force}).items()
+    ]
+
 # %% ../nbs/58_ledger.ipynb #1416297f
 def differences(
     asked: OrderRequest,  # What we meant
     told: BrokerOrder,  # What the broker has, nested
 ) -> list[str]:  # Empty: the same
     "Where the broker's order is not the one we sent"
-    names = (
-        "symbol",
-        "side",
-        "quantity",
-        "order_type",
-        "time_in_force",
-        "order_class",
-        "limit_price",
-        "stop_price",
-    )
-    pairs = [(n, getattr(asked, n), getattr(told, n)) for n in names]
-    legs = {leg.purpose: leg for leg in told.legs}
+    names = "symbol side quantity order_type time_in_force order_class limit_price stop_price"
+    pairs = [(n, getattr(asked, n), getattr(told, n)) for n in names.split()]
     if asked.order_class == OrderClass.BRACKET:
-        other = EXIT_SIDE[OPENS[asked.side]]
-        for purpose, name, price in (
-            (OrderPurpose.TARGET, "limit_price", asked.target_price),
-            (OrderPurpose.STOP, "stop_price", asked.stop_loss_price),
-        ):
-            wanted = {name: price, "side": other, "time_in_force": asked.time_in_force}
-            pairs += [
-                (f"{purpose} {n}", v, getattr(legs.get(purpose), n, None))
-                for n, v in wanted.items()
-            ]
+        pairs += _leg_pairs(asked, told)
     return [f"{n}: asked {a}, broker has {b}" for n, a, b in pairs if a != b]
 
 # %% ../nbs/58_ledger.ipynb #32902638
@@ -176,20 +181,21 @@ def release(
     at: datetime,  # Aware
 ) -> bool:  # False: it had been released
     "Give back what an entry had reserved, with its exits"
-    sql = "update risk_approvals set released_at = :t where (approval_id = :a or parent_approval_id = :a) and released_at is null"
+    sql = """update risk_approvals set released_at = :t
+             where (approval_id = :a or parent_approval_id = :a) and released_at is null"""
     return tx.run(sql, a=approval_id, t=at) > 0
 
 # %% ../nbs/58_ledger.ipynb #88d298bd
 def risk_event(
     tx: Tx | Store,  # Where
     key: str,  # Natural key: the same event is stored once
-    event_type: str,
+    event_type: str,  # What kind, such as "books_differ"
     severity: str,  # A word of `Severity`
     message: str,  # For a person
     occurred_at: datetime,  # Aware
     action: str,  # What was done about it
-    cycle_id: str | None = None,
-    security_id: int | None = None,
+    cycle_id: str | None = None,  # Whose it is; null: the whole account's
+    security_id: int | None = None,  # Whom it is about; null: no single security
 ) -> bool:  # False: it had been stored
     "Put an event on record"
     sql = """insert into risk_events (event_key, event_type, severity, message, occurred_at, action_taken, cycle_id, security_id)
@@ -201,21 +207,14 @@ def risk_event(
 
 # %% ../nbs/58_ledger.ipynb #625a50ae
 def _take_fill(tx: Tx, row: dict[str, Any], fill: Fill) -> bool:
+    "Store a fill of our order; false: we had it"
     sql = """insert into fills (execution_id, order_id, security_id, time_id, side, quantity, price, fees, filled_at)
              values (:e, :o, :s, get_or_create_time(:t), :d, :q, :p, :f, :t) on conflict (execution_id) do nothing"""
     if tx.value("select 1 from fills where execution_id = :e", e=fill.execution_id):
         return False
     exact = {"q": fill.quantity, "p": fill.price, "f": fill.fees, "t": fill.filled_at}
-    return bool(
-        tx.run(
-            sql,
-            e=fill.execution_id,
-            o=row["order_id"],
-            s=row["security_id"],
-            d=row["side"],
-            **exact,
-        )
-    )
+    ours = {"o": row["order_id"], "s": row["security_id"], "d": row["side"]}
+    return bool(tx.run(sql, e=fill.execution_id, **ours, **exact))
 
 # %% ../nbs/58_ledger.ipynb #ff89c3ef
 def set_status(
@@ -249,39 +248,6 @@ def _hear(tx: Tx, row: dict[str, Any], told: BrokerOrder) -> int:
     set_status(tx, row, told.status, told.ended_at or last, told.reject_reason, told)
     return new
 
-# %% ../nbs/58_ledger.ipynb #53cd73bf
-def hear(
-    store: Store,  # Where
-    order_id: int,  # Our parent order
-    told: BrokerOrder,  # The broker's, nested
-) -> int:  # Fills that are new
-    "Take over what the broker says about an order and its exits"
-    with store.transaction() as tx:
-        tx.run("select 1 from orders where order_id = :o for update", o=order_id)
-        new = _hear(tx, order_row(tx, order_id), told)
-        ours = legs_of(tx, order_id)
-        for leg in told.legs:
-            if leg.purpose in ours:
-                new += _hear(tx, ours[leg.purpose], leg)
-        settle(tx, order_id)
-    return new
-
-# %% ../nbs/58_ledger.ipynb #2343f22d
-def settle(
-    tx: Tx,  # Where
-    order_id: int,  # A parent order
-) -> None:
-    "Bring the position of an order in line with its fills, and end what it had reserved"
-    row = order_row(tx, order_id)
-    if row["purpose"] != OrderPurpose.ENTRY:
-        key = tx.value(
-            "select position_key from positions where position_id = :p", p=row["position_id"]
-        )
-        row = tx.rows(f"{_ORDER} where client_order_id = :k", k=key)[0]
-    closed_at = _settle_position(tx, row)
-    if row["ended_at"] and (closed_at or not row["filled_quantity"]):
-        release(tx, row["approval_id"], closed_at or row["ended_at"])
-
 # %% ../nbs/58_ledger.ipynb #ad2683a6
 def profit(
     side: PositionSide,  # Long or short
@@ -302,67 +268,110 @@ def profit(
     return average(entries), average(exits), gained.quantize(Decimal("0.01"))
 
 # %% ../nbs/58_ledger.ipynb #49980c15
-def _settle_position(tx: Tx, entry: dict[str, Any]) -> datetime | None:
-    "Write the position of an entry from its fills; the instant at which it closed, null while it is open or never was"
-    known = tx.value(
-        "select position_id from positions where position_key = :k", k=entry["client_order_id"]
-    )
-    fills = tx.rows(
-        """select f.quantity, f.price, f.fees, f.filled_at, o.purpose, o.status_reason from fills f join orders o using (order_id)
-           where o.order_id = :e or o.parent_order_id = :e or o.position_id = :p order by f.filled_at, f.execution_id""",
-        e=entry["order_id"], p=known,
-    )  # fmt: skip
-    ins = [f for f in fills if f["purpose"] == OrderPurpose.ENTRY]
-    outs = [f for f in fills if f["purpose"] != OrderPurpose.ENTRY]
-    if not ins:
-        return None
-    values = _position_values(tx, entry, ins, outs)
-    if known is None:
-        sql = f"insert into positions ({', '.join(values)}) values ({', '.join(f':{c}' for c in values)}) returning position_id"
-    else:
-        sql = f"update positions set {', '.join(f'{c} = :{c}' for c in values)} where position_key = :position_key returning position_id"
-    position_id = tx.value(sql, **values)
-    tx.run(
-        "update orders set position_id = :p where order_id = :e or parent_order_id = :e",
-        p=position_id,
-        e=entry["order_id"],
-    )
-    return values["closed_at"]
+def _amounts(
+    side: PositionSide, ins: list[dict], outs: list[dict], stop: Decimal | None
+) -> dict[str, Any]:
+    "Shares, prices, risk and profit of a position, as columns"
+    total = lambda fills, column: sum((f[column] for f in fills), Decimal(0))
+    pairs = lambda fills: [(f["quantity"], f["price"]) for f in fills]
+    bought, fees = total(ins, "quantity"), total(ins + outs, "fees")
+    paid, got, gained = profit(side, pairs(ins), pairs(outs), fees)
+    risk = Decimal(0) if stop is None else abs(paid - stop) * bought
+    return {
+        "quantity": bought, "open_quantity": max(bought - total(outs, "quantity"), Decimal(0)), "entry_price": paid,
+        "exit_price": got, "risk_amount": risk, "fees": fees, "realized_pnl": gained,
+        "pnl_pct": None if gained is None else gained / (paid * bought),
+        "r_multiple": gained / risk if gained is not None and risk > 0 else None,
+    }  # fmt: skip
 
 # %% ../nbs/58_ledger.ipynb #de4a233b
+def _ending(over: bool, last: dict[str, Any]) -> dict[str, Any]:
+    "Status, instant and reason of a position whose newest exit fill is `last`, as columns"
+    if not over:
+        return {"status": "open", "closed_at": None, "close_reason": None}
+    asked = last["purpose"] == OrderPurpose.CLOSE
+    reason = last["status_reason"] if asked else last["purpose"]
+    done = {"unrealized_pnl": Decimal(0), "close_reason": reason or "close"}
+    return {"status": "closed", "closed_at": last["filled_at"]} | done
+
+# %% ../nbs/58_ledger.ipynb #c8cad29f
 def _position_values(
     tx: Tx, entry: dict[str, Any], ins: list[dict], outs: list[dict]
 ) -> dict[str, Any]:
+    "The whole row of a position, from its entry and all of its fills"
     side, legs = OPENS[word(Side, entry["side"])], legs_of(tx, entry["order_id"])
-    stop, target = (legs.get(p, {}) for p in (OrderPurpose.STOP, OrderPurpose.TARGET))
-    pairs = lambda fills: [(f["quantity"], f["price"]) for f in fills]
-    fees, bought, sold = (
-        sum((f[c] for f in fs), Decimal(0))
-        for c, fs in (("fees", ins + outs), ("quantity", ins), ("quantity", outs))
-    )
-    paid, got, gained = profit(side, pairs(ins), pairs(outs), fees)
-    risk = abs(paid - stop["stop_price"]) * bought if stop else Decimal(0)
-    over = bool(entry["ended_at"]) and sold >= bought
-    last = outs[-1] if outs else {}
-    reason = (
-        last.get("status_reason")
-        if last.get("purpose") == OrderPurpose.CLOSE
-        else last.get("purpose")
-    )
-    done = (
-        {
-            "closed_at": last["filled_at"],
-            "unrealized_pnl": Decimal(0),
-            "close_reason": reason or "close",
-        }
-        if over
-        else {"closed_at": None, "close_reason": None}
-    )
-    return {
-        "position_key": entry["client_order_id"], "cycle_id": entry["cycle_id"], "security_id": entry["security_id"],
-        "signal_id": entry["signal_id"], "side": side, "quantity": bought, "open_quantity": max(bought - sold, Decimal(0)),
-        "entry_price": paid, "stop_price": stop.get("stop_price"), "target_price": target.get("limit_price"), "risk_amount": risk,
-        "status": {True: "closed", False: "open"}[over], "opened_at": ins[0]["filled_at"], "exit_price": got, "realized_pnl": gained,
-        "fees": fees, "pnl_pct": gained / (paid * bought) if gained is not None else None,
-        "r_multiple": gained / risk if gained is not None and risk > 0 else None, **done,
-    }  # fmt: skip
+    stop = legs.get(OrderPurpose.STOP, {}).get("stop_price")
+    target = legs.get(OrderPurpose.TARGET, {}).get("limit_price")
+    row = {c: entry[c] for c in ("cycle_id", "security_id", "signal_id")}
+    row |= {"position_key": entry["client_order_id"], "opened_at": ins[0]["filled_at"]}
+    row |= {"side": side, "stop_price": stop, "target_price": target}
+    row |= _amounts(side, ins, outs, stop)
+    over = bool(entry["ended_at"]) and not row["open_quantity"]
+    return row | _ending(over, outs[-1] if outs else {})
+
+# %% ../nbs/58_ledger.ipynb #a93fd34e
+def _fills_of(tx: Tx, entry: dict[str, Any], position_id: int | None) -> tuple[list, list]:
+    "Fills that opened a position, and fills that reduced it; oldest first"
+    fills = tx.rows(
+        """select f.quantity, f.price, f.fees, f.filled_at, o.purpose, o.status_reason
+           from fills f join orders o using (order_id)
+           where o.order_id = :e or o.parent_order_id = :e or o.position_id = :p
+           order by f.filled_at, f.execution_id""",
+        e=entry["order_id"], p=position_id,
+    )  # fmt: skip
+    opens = lambda f: f["purpose"] == OrderPurpose.ENTRY
+    return [f for f in fills if opens(f)], [f for f in fills if not opens(f)]
+
+# %% ../nbs/58_ledger.ipynb #d3498db6
+def _settle_position(tx: Tx, entry: dict[str, Any]) -> datetime | None:
+    "Write the position of an entry from its fills; when it closed, null while it is open or never was"
+    key, by_key = entry["client_order_id"], "from positions where position_key = :k"
+    known = tx.value(f"select position_id {by_key}", k=key)
+    ins, outs = _fills_of(tx, entry, known)
+    if not ins:
+        return None
+    values = _position_values(tx, entry, ins, outs)
+    names, places = ", ".join(values), ", ".join(f":{c}" for c in values)
+    sql = f"insert into positions ({names}) values ({places}) returning position_id"
+    if known is not None:
+        sets = ", ".join(f"{c} = :{c}" for c in values)
+        sql = (
+            f"update positions set {sets} where position_key = :position_key returning position_id"
+        )
+    position_id = tx.value(sql, **values)
+    sql = "update orders set position_id = :p where order_id = :e or parent_order_id = :e"
+    tx.run(sql, p=position_id, e=entry["order_id"])
+    return values["closed_at"]
+
+# %% ../nbs/58_ledger.ipynb #2343f22d
+def settle(
+    tx: Tx,  # Where
+    order_id: int,  # A parent order
+) -> None:
+    "Bring the position of an order in line with its fills, and end what it had reserved"
+    row = order_row(tx, order_id)
+    if row["purpose"] != OrderPurpose.ENTRY:
+        key = tx.value(
+            "select position_key from positions where position_id = :p", p=row["position_id"]
+        )
+        row = tx.rows(f"{_ORDER} where client_order_id = :k", k=key)[0]
+    closed_at = _settle_position(tx, row)
+    if row["ended_at"] and (closed_at or not row["filled_quantity"]):
+        release(tx, row["approval_id"], closed_at or row["ended_at"])
+
+# %% ../nbs/58_ledger.ipynb #53cd73bf
+def hear(
+    store: Store,  # Where
+    order_id: int,  # Our parent order
+    told: BrokerOrder,  # The broker's, nested
+) -> int:  # Fills that are new
+    "Take over what the broker says about an order and its exits"
+    with store.transaction() as tx:
+        tx.run("select 1 from orders where order_id = :o for update", o=order_id)
+        new = _hear(tx, order_row(tx, order_id), told)
+        ours = legs_of(tx, order_id)
+        for leg in told.legs:
+            if leg.purpose in ours:
+                new += _hear(tx, ours[leg.purpose], leg)
+        settle(tx, order_id)
+    return new

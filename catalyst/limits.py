@@ -18,11 +18,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from .clock import Session, session_of
+from .clock import session_of
 from .config import Config
 from .core import SIGN, OrderType, PositionSide, Verdict, bad
 from .ports import to_tick
 
+# %% ../nbs/59_limits.ipynb #4025d05d
 UNCALIBRATED = Decimal("0.5")  # Share of the risk budget for a confidence without a track record
 UNCLASSIFIED = "unclassified"  # Bucket of every security whose sector nobody knows
 
@@ -77,7 +78,7 @@ class Holding:
     risk: Decimal  # Dollars lost if its stop fills
     reserved: bool = False  # True: approved, not filled
 
-
+# %% ../nbs/59_limits.ipynb #e37f1dde
 @dataclass(frozen=True)
 class Facts:
     "What is known of one security"
@@ -106,7 +107,10 @@ class Book:
     disagreements: tuple[str, ...] = ()  # Positions on which our books and the broker's differ
     facts: Mapping[int, Facts] | None = None  # By security_id
 
-    def of(self, security_id: int) -> Facts:  # Whom to look up
+    def of(
+        self,
+        security_id: int,  # Whom to look up
+    ) -> Facts:
         "What is known of a security; nothing, when it is not in the book"
         return (self.facts or {}).get(security_id, Facts())
 
@@ -122,19 +126,20 @@ class Check:
     verdict: Verdict
     note: str = ""
 
-
+# %% ../nbs/59_limits.ipynb #a0190605
 def _check(name: str, value: Any, limit: Any, unit: str, passes: bool, note: str = "") -> Check:
+    "The row of one answer, its numbers as decimals"
     exact = lambda x: None if x is None else round(Decimal(str(x)), 6)
     verdict = {True: Verdict.APPROVED, False: Verdict.REFUSED}[bool(passes and value is not None)]
     return Check(name, exact(value), exact(limit), unit, verdict, note)
 
-
+# %% ../nbs/59_limits.ipynb #d5ea573c
 def at_most(
     name: str,  # What is measured
     value: Decimal | None,  # Null: not computable, refused
     limit: Decimal | float,  # Largest that passes
-    unit: str,
-    note: str = "",
+    unit: str,  # Of value and limit
+    note: str = "",  # For a reader
 ) -> Check:
     "Passes up to and including `limit`"
     return _check(
@@ -146,60 +151,49 @@ def below(
     name: str,  # What is measured
     value: Decimal | None,  # Null: not computable, refused
     limit: Decimal | float,  # Smallest that is refused
-    unit: str,
-    note: str = "",
+    unit: str,  # Of value and limit
+    note: str = "",  # For a reader
 ) -> Check:
     "Passes below `limit`: reaching it is too much"
     return _check(name, value, limit, unit, value is not None and value < Decimal(str(limit)), note)
 
-
+# %% ../nbs/59_limits.ipynb #0a6a1669
 def at_least(
     name: str,  # What is measured
     value: Decimal | None,  # Null: not computable, refused
     limit: Decimal | float,  # Smallest that passes
-    unit: str,
-    note: str = "",
+    unit: str,  # Of value and limit
+    note: str = "",  # For a reader
 ) -> Check:
     "Passes from `limit` upwards"
     return _check(
         name, value, limit, unit, value is not None and value >= Decimal(str(limit)), note
     )
 
-# %% ../nbs/59_limits.ipynb #81eef198
+# %% ../nbs/59_limits.ipynb #6c89d6cc
 def holds(
     name: str,  # What is asked
     truth: bool,  # The answer
-    note: str = "",
+    note: str = "",  # For a reader
 ) -> Check:
     "Passes when it is true"
     return _check(name, int(truth), 1, "yes or no", truth, note)
 
 # %% ../nbs/59_limits.ipynb #675c4f19
 def _trade_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
-    sign, distance = SIGN[p.side], p.stop_distance
-    reward = (p.target_price - p.entry_price) * sign
+    "Size, risk, the places of stop and target, ticks"
+    entry, distance, share = p.entry_price, p.stop_distance, Decimal(str(c.risk_per_trade_pct))
+    reward = (p.target_price - entry) * SIGN[p.side]
     right = distance > 0 and reward > 0
-    prices = (p.entry_price, p.stop_price, p.target_price)
+    risk, far, ratio = (p.risk, distance / entry, reward / distance) if right else [None] * 3
+    places = f"{p.side}: entry {entry}, stop {p.stop_price}, target {p.target_price}"
+    prices = (entry, p.stop_price, p.target_price)
     return [
         at_most("position_value", p.value, c.max_position_usd, "dollars"),
-        at_most(
-            "trade_risk",
-            p.risk if right else None,
-            b.equity * Decimal(str(c.risk_per_trade_pct)),
-            "dollars",
-        ),
-        holds(
-            "stop_side",
-            right,
-            f"{p.side}: entry {p.entry_price}, stop {p.stop_price}, target {p.target_price}",
-        ),
-        at_most(
-            "stop_distance",
-            distance / p.entry_price if right else None,
-            c.max_stop_distance_pct,
-            "share of entry",
-        ),
-        at_least("reward_risk", reward / distance if right else None, c.min_reward_risk, "ratio"),
+        at_most("trade_risk", risk, b.equity * share, "dollars"),
+        holds("stop_side", right, places),
+        at_most("stop_distance", far, c.max_stop_distance_pct, "share of entry"),
+        at_least("reward_risk", ratio, c.min_reward_risk, "ratio"),
         holds(
             "tick",
             all(price > 0 and price == to_tick(price) for price in prices),
@@ -209,74 +203,64 @@ def _trade_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
     ]
 
 # %% ../nbs/59_limits.ipynb #e0029f2d
-def _account_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
-    sector, equity = b.of(p.security_id).sector, b.equity
+def _exposure_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
+    "Places, risk, sector and money that are taken with this trade"
+    sector, allowed = b.of(p.security_id).sector, b.equity * Decimal(str(c.max_portfolio_risk_pct))
     same = [h for h in b.holdings if h.security_id == p.security_id]
     in_sector = sum((h.value for h in b.holdings if h.sector == sector), p.value)
+    share = in_sector / b.equity if b.equity > 0 else None
     at_risk = sum((h.risk for h in b.holdings), max(p.risk, Decimal(0)))
     securities = {h.security_id for h in b.holdings} | {p.security_id}
-    loss = max(-(b.realized + b.open_pnl), Decimal(0))
-    drawdown = 1 - equity / b.peak_equity if b.peak_equity > 0 else None
+    note = "open positions and open entries in this security"
     return [
         at_most("positions", len(securities), c.max_positions, "positions"),
-        at_most(
-            "duplicate",
-            len(same),
-            0,
-            "positions",
-            "open positions and open entries in this security",
-        ),
-        at_most(
-            "portfolio_risk", at_risk, equity * Decimal(str(c.max_portfolio_risk_pct)), "dollars"
-        ),
-        at_most(
-            "sector_exposure",
-            in_sector / equity if equity > 0 else None,
-            c.max_sector_exposure_pct,
-            "share of equity",
-            sector,
-        ),
+        at_most("duplicate", len(same), 0, "positions", note),
+        at_most("portfolio_risk", at_risk, allowed, "dollars"),
+        at_most("sector_exposure", share, c.max_sector_exposure_pct, "share of equity", sector),
         at_most("buying_power", p.value, b.buying_power, "dollars"),
+    ]
+
+# %% ../nbs/59_limits.ipynb #d46b4f92
+def _standing_checks(b: Book, c: Config) -> list[Check]:
+    "Loss of the day, drawdown, losing streak, agreement of the books"
+    loss = max(-(b.realized + b.open_pnl), Decimal(0))
+    drawdown = 1 - b.equity / b.peak_equity if b.peak_equity > 0 else None
+    return [
         below("daily_loss", loss, c.max_daily_loss_usd, "dollars"),
         below("drawdown", drawdown, c.max_drawdown_pct, "share of peak equity"),
         below("losing_streak", b.losses_in_a_row, c.max_consecutive_losses, "trades"),
         at_most("books", len(b.disagreements), 0, "differences", "; ".join(b.disagreements)),
     ]
 
-# %% ../nbs/59_limits.ipynb #d46b4f92
+# %% ../nbs/59_limits.ipynb #b0eede7a
+def _account_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
+    "The account with this trade in it, and as it stands"
+    return _exposure_checks(p, b, c) + _standing_checks(b, c)
+
+# %% ../nbs/59_limits.ipynb #01e86c04
+def _minutes(start: datetime | None, end: datetime | None) -> Decimal | None:
+    "Minutes from `start` to `end`; null when one of them is unknown"
+    known = start is not None and end is not None
+    return Decimal(str((end - start).total_seconds() / 60)) if known else None
+
+# %% ../nbs/59_limits.ipynb #e8f0b678
 def _clock_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
-    day: Session | None = session_of(b.asof)
-    minutes = lambda span: Decimal(str(span.total_seconds() / 60))
-    bar_at = b.of(p.security_id).bar_at
-    seen = bar_at is not None and bar_at <= b.asof
+    "Hours of the session, age of the last bar, life of the signal"
+    day, bar_at = session_of(b.asof), b.of(p.security_id).bar_at
+    since = _minutes(day.opens, b.asof) if day else None
+    left = _minutes(b.asof, day.closes) if day else None
+    age = _minutes(bar_at, b.asof) if bar_at is not None and bar_at <= b.asof else None
+    alive, until = p.decided_at <= b.asof <= p.expires_at, f"expires {p.expires_at:%H:%M} UTC"
     return [
-        at_least(
-            "after_open",
-            minutes(b.asof - day.opens) if day else None,
-            c.entry_delay_minutes,
-            "minutes",
-        ),
-        at_least(
-            "before_close",
-            minutes(day.closes - b.asof) if day else None,
-            c.last_entry_before_close_minutes,
-            "minutes",
-        ),
-        at_most(
-            "data_age",
-            minutes(b.asof - bar_at) if seen else None,
-            c.max_data_age_minutes,
-            "minutes",
-        ),
-        holds(
-            "signal_alive",
-            p.decided_at <= b.asof <= p.expires_at,
-            f"expires {p.expires_at:%H:%M} UTC",
-        ),
+        at_least("after_open", since, c.entry_delay_minutes, "minutes"),
+        at_least("before_close", left, c.last_entry_before_close_minutes, "minutes"),
+        at_most("data_age", age, c.max_data_age_minutes, "minutes"),
+        holds("signal_alive", alive, until),
     ]
 
-# %% ../nbs/59_limits.ipynb #264944f8
+# %% ../nbs/59_limits.ipynb #c853ac15
 def _market_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
+    "Correlation with what is held, permission to trade, spread"
     facts = b.of(p.security_id)
     held = sorted({h.security_id for h in b.holdings} - {p.security_id})
     found = [(facts.correlations or {}).get(i) for i in held]
@@ -302,7 +286,7 @@ def check(
     groups = (_trade_checks, _account_checks, _market_checks, _clock_checks)
     return [x for group in groups for x in group(proposal, book, config)]
 
-
+# %% ../nbs/59_limits.ipynb #675c30e6
 def refused(
     checks: Iterable[Check],  # Answers
 ) -> list[str]:  # Empty: approved

@@ -46,7 +46,7 @@ class Html(str):
 
 EMPTY = {"br", "hr", "input", "meta"}  # Elements without content
 
-
+# %% ../nbs/77_markup.ipynb #7ea31913
 def esc(
     value: object,  # Markup passes, null vanishes, anything else is text
 ) -> Html:
@@ -71,7 +71,7 @@ def el(
     inside = "".join(map(esc, content))
     return Html(f"<{name}{text}>" if name in EMPTY else f"<{name}{text}>{inside}</{name}>")
 
-
+# %% ../nbs/77_markup.ipynb #bfad9f89
 def join(
     parts: Iterable[object],  # Text or markup
     between: str = "",  # Text
@@ -99,7 +99,7 @@ def dash(
         aria_label=f"missing: {reason or 'not known'}",
     )
 
-
+# %% ../nbs/77_markup.ipynb #cf8260fd
 def number(
     value: Any,  # Null: a dash
     digits: int = 0,  # After the point
@@ -121,7 +121,7 @@ def price(
     "Two decimals, four below one dollar"
     return dash(reason) if missing(value) else number(value, 2 if abs(float(value)) >= 1 else 4)
 
-
+# %% ../nbs/77_markup.ipynb #8e4b6af2
 def money(
     value: Any,  # Dollars
     signed: bool = False,  # True: a gain has its plus, and gain and loss their colours
@@ -188,7 +188,7 @@ def ny(
     local = instant.astimezone(NEW_YORK)
     return el("time", local.strftime(form), datetime=local.isoformat(timespec="seconds"))
 
-
+# %% ../nbs/77_markup.ipynb #0b7429f0
 def clip(
     text: object,  # Long, and from outside
     limit: int = 110,  # Characters that are shown
@@ -250,7 +250,7 @@ def table(
         aria_label=label,
     )
 
-
+# %% ../nbs/77_markup.ipynb #036084ab
 def facts(
     pairs: Iterable[tuple[str, object]],  # Name and value
 ) -> Html:
@@ -305,7 +305,7 @@ _PARTS = """
 table{border-collapse:collapse;width:100%;font-size:14px}th,td{padding:7px 12px;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}tr:last-child td{border-bottom:0}
 th{font-weight:500;color:var(--soft);white-space:nowrap;background:var(--card);position:sticky;top:0}td{white-space:nowrap}.num{text-align:right}td.text{white-space:normal;min-width:15em;overflow-wrap:anywhere}td.num+td:not(.num),th.num+th:not(.num){padding-left:22px}
 tr.picked td:first-child,tr.bad td:first-child{box-shadow:inset 3px 0 var(--blue)}tr.bad td:first-child{box-shadow:inset 3px 0 var(--loss)}tr.sub td:first-child{padding-left:28px}
-details{margin:2px 0}summary{cursor:pointer;padding:4px 0}summary:hover{color:var(--blue)}details.inset,.inset summary{margin:0;padding:0}
+details{margin:2px 0}summary{cursor:pointer;padding:4px 0}summary:hover{color:var(--blue)}details.line{margin:0;border-bottom:1px solid var(--line);font-size:14.5px}.line summary{padding:7px 0}
 .tag{display:inline-block;font-size:12.5px;line-height:1.5;padding:1px 9px;border-radius:99px;border:1px solid var(--line);background:var(--tint);white-space:nowrap}.tag.gain,.tag.loss,.tag.amber{border-color:currentColor}
 .funnel{display:grid;grid-template-columns:max-content 1fr;gap:7px 14px;align-items:center;font-size:14.5px;margin:12px 0}.funnel .n{display:inline-block;min-width:3ch;text-align:right;font-weight:600}
 .bar{display:block;height:14px;border-radius:3px;background:var(--blue);opacity:.85;min-width:2px}.bar.zero{opacity:.25}.funnel small{color:var(--soft);font-size:13px;display:block}
@@ -338,7 +338,7 @@ def style() -> Html:
     roots = f":root{{color-scheme:light dark;{colours(LIGHT)}}}@media(prefers-color-scheme:dark){{:root{{{colours(DARK)}}}}}"
     return Html(f"<style>{roots}{_PAGE}{_PARTS}{_FIGURES}</style>")
 
-
+# %% ../nbs/77_markup.ipynb #85d30380
 def page(
     title: str,  # Of the window
     *content: Html,  # Header, main, footer

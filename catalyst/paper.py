@@ -47,37 +47,45 @@ from catalyst.matching import (
 from .ports import Account, BrokerOrder, BrokerPosition, Feed, Fill, OrderRequest, Refused
 from .store import Store, Tx
 
+# %% ../nbs/15_paper.ipynb #871b673b
 MINUTES = {
-    Timeframe.MIN1: 1,
-    Timeframe.MIN5: 5,
-    Timeframe.MIN15: 15,
-    Timeframe.MIN30: 30,
-    Timeframe.HOUR1: 60,
-}
+    Timeframe.MIN1: 1, Timeframe.MIN5: 5, Timeframe.MIN15: 15, Timeframe.MIN30: 30, Timeframe.HOUR1: 60,
+}  # fmt: skip
 EXIT_PURPOSE = {OrderType.LIMIT: OrderPurpose.TARGET, OrderType.STOP: OrderPurpose.STOP}
 
 # %% ../nbs/15_paper.ipynb #c8c951b8
-def _group_rows(tx: Tx, account: str, where: str, **params) -> list[BrokerOrder]:
-    "Parents with legs and fills, oldest first, of which any member satisfies `where`"
-    rows = tx.rows(
-        f"""select * from paper.orders where account = :account and coalesce(parent_id, broker_order_id) in
-            (select coalesce(parent_id, broker_order_id) from paper.orders where account = :account and {where})
-            order by submitted_at, broker_order_id""",
-        account=account, **params,
+def _legs(order: OrderRequest, name: str, same: dict) -> tuple[BrokerOrder, ...]:
+    "The two exits of a bracket, asleep until the entry has filled; none for a simple order"
+    if order.order_class != OrderClass.BRACKET:
+        return ()
+    opposite = {Side.BUY: Side.SELL, Side.SELL: Side.BUY}[order.side]
+    shapes = [
+        ("T", OrderType.LIMIT, order.target_price, None),
+        ("S", OrderType.STOP, None, order.stop_loss_price),
+    ]
+    return tuple(
+        BrokerOrder(f"{name}-{x}", f"{name}-{x}", side=opposite, order_type=kind, limit_price=limit, stop_price=stop,
+                    status=OrderStatus.HELD, purpose=EXIT_PURPOSE[kind], **same)
+        for x, kind, limit, stop in shapes
     )  # fmt: skip
-    ids = [r["broker_order_id"] for r in rows]
-    fills: dict[str, list[Fill]] = {i: [] for i in ids}
-    sql = "select * from paper.fills where broker_order_id = any(:ids) order by filled_at, execution_id"
-    for f in tx.rows(sql, ids=ids) if ids else []:
-        fills[f.pop("broker_order_id")].append(Fill(**f))
-    legs: dict[str, list[BrokerOrder]] = {i: [] for i in ids}
-    for r in rows:
-        if r["parent_id"]:
-            legs[r["parent_id"]].append(_from_row(r, fills, ()))
-    return [_from_row(r, fills, legs[r["broker_order_id"]]) for r in rows if not r["parent_id"]]
 
+# %% ../nbs/15_paper.ipynb #9ad319c9
+def _nested(order: OrderRequest, account: str, now: datetime) -> BrokerOrder:
+    "The order as the broker files it; ids follow from account and client id"
+    name = "P" + hashlib.sha256(f"{account}/{order.client_order_id}".encode()).hexdigest()[:20]
+    same = {"symbol": order.symbol, "quantity": order.quantity, "order_class": order.order_class}
+    same |= {
+        "time_in_force": order.time_in_force,
+        "filled_quantity": Decimal(0),
+        "filled_avg_price": None,
+    }
+    same |= {"submitted_at": now, "ended_at": None}
+    return BrokerOrder(name, order.client_order_id, side=order.side, order_type=order.order_type, legs=_legs(order, name, same),
+                       limit_price=order.limit_price, stop_price=order.stop_price, status=OrderStatus.ACCEPTED, **same)  # fmt: skip
 
+# %% ../nbs/15_paper.ipynb #ae596ce5
 def _from_row(row: dict, fills: dict[str, list[Fill]], legs: Iterable[BrokerOrder]) -> BrokerOrder:
+    "A stored row as the port's order, with its legs in a fixed order"
     kinds = {"side": Side, "order_type": OrderType, "order_class": OrderClass}
     kinds |= {"time_in_force": TimeInForce, "status": OrderStatus}
     values = {
@@ -91,56 +99,9 @@ def _from_row(row: dict, fills: dict[str, list[Fill]], legs: Iterable[BrokerOrde
         **values, purpose=purpose, legs=in_order, fills=tuple(fills[row["broker_order_id"]])
     )
 
-# %% ../nbs/15_paper.ipynb #9ad319c9
-def _nested(order: OrderRequest, account: str, now: datetime) -> BrokerOrder:
-    "The order as the broker files it; ids follow from account and client id"
-    name = "P" + hashlib.sha256(f"{account}/{order.client_order_id}".encode()).hexdigest()[:20]
-    same = {"symbol": order.symbol, "quantity": order.quantity, "order_class": order.order_class}
-    same |= {
-        "time_in_force": order.time_in_force,
-        "filled_quantity": Decimal(0),
-        "filled_avg_price": None,
-    }
-    same |= {"submitted_at": now, "ended_at": None}
-    legs = ()
-    if order.order_class == OrderClass.BRACKET:
-        opposite = {Side.BUY: Side.SELL, Side.SELL: Side.BUY}[order.side]
-        shapes = [
-            ("T", OrderType.LIMIT, order.target_price, None),
-            ("S", OrderType.STOP, None, order.stop_loss_price),
-        ]
-        legs = tuple(
-            BrokerOrder(f"{name}-{x}", f"{name}-{x}", side=opposite, order_type=kind, limit_price=limit, stop_price=stop,
-                        status=OrderStatus.HELD, purpose=EXIT_PURPOSE[kind], **same)
-            for x, kind, limit, stop in shapes
-        )  # fmt: skip
-    return BrokerOrder(name, order.client_order_id, side=order.side, order_type=order.order_type, legs=legs,
-                       limit_price=order.limit_price, stop_price=order.stop_price, status=OrderStatus.ACCEPTED, **same)  # fmt: skip
-
 # %% ../nbs/15_paper.ipynb #a0186da2
-_COLUMNS = """broker_order_id client_order_id symbol side order_type order_class time_in_force quantity limit_price
-stop_price status filled_quantity filled_avg_price submitted_at ended_at reject_reason""".split()
-
-
-def _write(tx: Tx, account: str, orders: Iterable[BrokerOrder]) -> list[Fill]:
-    "Store orders, legs and fills; the cash follows the fills that are new"
-    new = []
-    for parent in orders:
-        for o in (parent, *parent.legs):
-            above = None if o is parent else parent.broker_order_id
-            row = {c: getattr(o, c) for c in _COLUMNS} | {"account": account, "parent_id": above}
-            tx.run(
-                f"""insert into paper.orders ({", ".join(row)}) values ({", ".join(f":{c}" for c in row)})
-                on conflict (broker_order_id) do update set status = excluded.status, ended_at = excluded.ended_at,
-                quantity = excluded.quantity, filled_quantity = excluded.filled_quantity,
-                filled_avg_price = excluded.filled_avg_price""",
-                **row,
-            )
-            new += [f for f in o.fills if _write_fill(tx, account, o, f)]
-    return new
-
-
 def _write_fill(tx: Tx, account: str, order: BrokerOrder, fill: Fill) -> bool:
+    "Store a fill and move the cash; false: it was there"
     added = tx.run(
         "insert into paper.fills values (:e, :o, :q, :p, :f, :t) on conflict (execution_id) do nothing",
         e=fill.execution_id, o=order.broker_order_id, q=fill.quantity, p=fill.price, f=fill.fees, t=fill.filled_at,
@@ -150,33 +111,79 @@ def _write_fill(tx: Tx, account: str, order: BrokerOrder, fill: Fill) -> bool:
         tx.run("update paper.accounts set cash = cash + :c where account = :a", c=change, a=account)
     return bool(added)
 
+# %% ../nbs/15_paper.ipynb #65bb367d
+_COLUMNS = """broker_order_id client_order_id symbol side order_type order_class time_in_force quantity limit_price
+stop_price status filled_quantity filled_avg_price submitted_at ended_at reject_reason""".split()
+_PUT = f"""insert into paper.orders ({", ".join(_COLUMNS)}, account, parent_id)
+values ({", ".join(f":{c}" for c in _COLUMNS)}, :account, :parent_id)
+on conflict (broker_order_id) do update set status = excluded.status, ended_at = excluded.ended_at,
+quantity = excluded.quantity, filled_quantity = excluded.filled_quantity, filled_avg_price = excluded.filled_avg_price"""
+
+
+def _write(tx: Tx, account: str, orders: Iterable[BrokerOrder]) -> list[Fill]:
+    "Store orders, legs and fills; the cash follows the fills that are new"
+    new = []
+    for parent in orders:
+        for o in (parent, *parent.legs):
+            above = None if o is parent else parent.broker_order_id
+            tx.run(_PUT, account=account, parent_id=above, **{c: getattr(o, c) for c in _COLUMNS})
+            new += [f for f in o.fills if _write_fill(tx, account, o, f)]
+    return new
+
+# %% ../nbs/15_paper.ipynb #1d750655
+def _fills_of(tx: Tx, ids: list[str]) -> dict[str, list[Fill]]:
+    "Order id to fills, oldest first; an order without any is there too"
+    fills: dict[str, list[Fill]] = {i: [] for i in ids}
+    sql = """select * from paper.fills where broker_order_id = any(:ids)
+             order by filled_at, execution_id"""
+    for f in tx.rows(sql, ids=ids) if ids else []:
+        fills[f.pop("broker_order_id")].append(Fill(**f))
+    return fills
+
+# %% ../nbs/15_paper.ipynb #0e865941
+def _group_rows(tx: Tx, account: str, where: str, **params) -> list[BrokerOrder]:
+    "Parents with legs and fills, oldest first, of which any member satisfies `where`"
+    rows = tx.rows(
+        f"""select * from paper.orders where account = :account and coalesce(parent_id, broker_order_id) in
+            (select coalesce(parent_id, broker_order_id) from paper.orders where account = :account and {where})
+            order by submitted_at, broker_order_id""",
+        account=account, **params,
+    )  # fmt: skip
+    fills = _fills_of(tx, [r["broker_order_id"] for r in rows])
+    legs: dict[str, list[BrokerOrder]] = {i: [] for i in fills}
+    for r in rows:
+        if r["parent_id"]:
+            legs[r["parent_id"]].append(_from_row(r, fills, ()))
+    return [_from_row(r, fills, legs[r["broker_order_id"]]) for r in rows if not r["parent_id"]]
+
 # %% ../nbs/15_paper.ipynb #506b27db
 _OPEN = "insert into paper.accounts values (:a, :c, :c, null) on conflict (account) do nothing"
 _FILLS = """select o.symbol, o.side, f.quantity, f.price from paper.fills f join paper.orders o using (broker_order_id)
 where o.account = :a order by f.filled_at, f.execution_id"""
 
-
+# %% ../nbs/15_paper.ipynb #91ce95ce
 def _find(tx: Tx, account: str, client_order_id: str) -> BrokerOrder | None:
+    "The order or leg of that name, null when there is none"
     groups = _group_rows(tx, account, "client_order_id = :id", id=client_order_id)
     members = [m for g in groups for m in (g, *g.legs) if m.client_order_id == client_order_id]
     return members[0] if members else None
 
-
+# %% ../nbs/15_paper.ipynb #18e1e877
 def _lock(tx: Tx, account: str) -> datetime | None:
     "Wait for the account; the instant it has reached, null when it never advanced"
     return tx.value(
         "select advanced_to from paper.accounts where account = :a for update", a=account
     )
 
-
+# %% ../nbs/15_paper.ipynb #b7a06eaf
 def _expire(order: BrokerOrder, asof: datetime) -> BrokerOrder:
     "A day order ends at its close"
     over = order.time_in_force == TimeInForce.DAY and day_end(order.submitted_at) <= asof
     return finish(order, OrderStatus.EXPIRED, day_end(order.submitted_at)) if over else order
 
 # %% ../nbs/15_paper.ipynb #4bbd2f4e
-class _Desk:
-    "An account and what can be asked about it"
+class _Opened:
+    "An account, and what it needs"
 
     def __init__(
         self,
@@ -194,34 +201,9 @@ class _Desk:
         self.name, self.timeframe, self._assets = account, timeframe, None
         store.run(_OPEN, a=account, c=Decimal(str(config.account_cash_usd)))
 
-    def account(self) -> Account:
-        "Cash, equity and buying power at the clock's instant"
-        with self.store.transaction() as tx:
-            return self._account(tx)
-
-    def positions(self) -> list[BrokerPosition]:
-        "What the fills left, at the last price known to the clock"
-        with self.store.transaction() as tx:
-            return self._positions(tx)
-
-    def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:  # Ours, or a leg's
-        "The order with its legs and fills; null: there is none"
-        with self.store.transaction() as tx:
-            return _find(tx, self.name, client_order_id)
-
-    def orders(
-        self, since: datetime | None = None
-    ) -> list[BrokerOrder]:  # Aware; null: all there ever were
-        "Parents, oldest first, of which a member was alive at or after `since`"
-        start = datetime.min.replace(tzinfo=UTC) if since is None else aware(since, "since")
-        with self.store.transaction() as tx:
-            return _group_rows(
-                tx, self.name, "(ended_at is null or ended_at >= :since)", since=start
-            )
-
 # %% ../nbs/15_paper.ipynb #f4bbc19b
-class _Ledger(_Desk):
-    "Where prices, money and positions of an account come from"
+class _Priced(_Opened):
+    "What an account holds, and what that costs now"
 
     def _prices(self, symbols: list[str], now: datetime) -> dict[str, Decimal]:
         if not symbols:
@@ -241,6 +223,10 @@ class _Ledger(_Desk):
         return [
             BrokerPosition(s, q, a, prices[s], (prices[s] - a) * q) for s, (q, a) in held.items()
         ]
+
+# %% ../nbs/15_paper.ipynb #a998b525
+class _Funded(_Priced):
+    "What money an account has, and what is left of it"
 
     def _account(self, tx: Tx) -> Account:
         now, held = aware(self.clock.now()), self._positions(tx)
@@ -263,11 +249,62 @@ class _Ledger(_Desk):
         ]
         return sum((c or Decimal(0) for c in costs), Decimal(0))
 
-# %% ../nbs/15_paper.ipynb #a998b525
-class _Market(_Ledger):
+# %% ../nbs/15_paper.ipynb #7ae204e6
+class _Desk(_Funded):
+    "What can be asked about an account"
+
+    def account(self) -> Account:
+        "Cash, equity and buying power at the clock's instant"
+        with self.store.transaction() as tx:
+            return self._account(tx)
+
+    def positions(self) -> list[BrokerPosition]:
+        "What the fills left, at the last price known to the clock"
+        with self.store.transaction() as tx:
+            return self._positions(tx)
+
+    def order_by_client_id(
+        self,
+        client_order_id: str,  # Ours, or a leg's
+    ) -> BrokerOrder | None:
+        "The order with its legs and fills; null: there is none"
+        with self.store.transaction() as tx:
+            return _find(tx, self.name, client_order_id)
+
+    def orders(
+        self,
+        since: datetime | None = None,  # Aware; null: all there ever were
+    ) -> list[BrokerOrder]:
+        "Parents, oldest first, of which a member was alive at or after `since`"
+        start = datetime.min.replace(tzinfo=UTC) if since is None else aware(since, "since")
+        with self.store.transaction() as tx:
+            return _group_rows(
+                tx, self.name, "(ended_at is null or ended_at >= :since)", since=start
+            )
+
+# %% ../nbs/15_paper.ipynb #ed952cb1
+class _Watching(_Desk):
+    "Which bars may meet the orders of an account"
+
+    def _known(self, orders: list, reached: datetime | None, asof: datetime) -> list[Bar]:
+        "Regular bars that became known in (reached, asof] and that an order may see"
+        if not orders:
+            return []
+        start = max(min(o.submitted_at for o in orders), (reached or asof) - timedelta(7))
+        symbols = sorted({o.symbol for o in orders})
+        frame = self.feed.bars(symbols, self.timeframe, start, asof, asof)
+        bars = bars_of(frame, timedelta(minutes=MINUTES[self.timeframe]))
+        fresh = [b for b in bars if reached is None or b.known_at > reached]
+        return [b for b in fresh if market_phase(b.ts) == MarketPhase.REGULAR]
+
+# %% ../nbs/15_paper.ipynb #05a1316d
+class _Market(_Watching):
     "Where bars meet the account's orders"
 
-    def advance(self, asof: datetime) -> list[Fill]:  # Aware; bars known by then are used
+    def advance(
+        self,
+        asof: datetime,  # Aware; bars known by then are used
+    ) -> list[Fill]:  # Those that are new
         "Let the market happen up to `asof`; an account that was there already stays as it is"
         asof = aware(asof, "asof")
         with self.store.transaction() as tx:
@@ -285,16 +322,9 @@ class _Market(_Ledger):
             )
         return sorted(fills, key=lambda f: (f.filled_at, f.execution_id))
 
-    def _known(self, orders: list, reached: datetime | None, asof: datetime) -> list[Bar]:
-        "Regular bars that became known in (reached, asof] and that an order may see"
-        if not orders:
-            return []
-        start = max(min(o.submitted_at for o in orders), (reached or asof) - timedelta(7))
-        symbols = sorted({o.symbol for o in orders})
-        frame = self.feed.bars(symbols, self.timeframe, start, asof, asof)
-        bars = bars_of(frame, timedelta(minutes=MINUTES[self.timeframe]))
-        fresh = [b for b in bars if reached is None or b.known_at > reached]
-        return [b for b in fresh if market_phase(b.ts) == MarketPhase.REGULAR]
+# %% ../nbs/15_paper.ipynb #e3f56f6d
+class _Gate(_Market):
+    "Which orders an account can take"
 
     def _reason(self, tx: Tx, order: OrderRequest) -> str | None:
         if self._assets is None:
@@ -306,11 +336,37 @@ class _Market(_Ledger):
         claimed, power = held_back(resting, order.side), self._account(tx).buying_power
         return refusal(order, self._assets.get(order.symbol), shares, claimed, price, power)
 
-# %% ../nbs/15_paper.ipynb #7ae204e6
-class PaperBroker(_Market):
+# %% ../nbs/15_paper.ipynb #f9762909
+class _Ending(_Gate):
+    "How the orders of an account are ended"
+
+    def cancel(
+        self,
+        broker_order_id: str,  # Of a parent or a leg; a whole group ends together
+    ) -> None:
+        "End what is still alive of the order's group; an ended order is `Refused`"
+        with self.store.transaction() as tx:
+            _lock(tx, self.name)
+            groups = _group_rows(tx, self.name, "broker_order_id = :id", id=broker_order_id)
+            states = [
+                m.status
+                for g in groups
+                for m in (g, *g.legs)
+                if m.broker_order_id == broker_order_id
+            ]
+            if not states or states[0] in ENDED:
+                raise Refused(f'order is already in "{states[0] if states else "unknown"}" state')
+            end = lambda o: finish(o, OrderStatus.CANCELED, aware(self.clock.now()))
+            _write(tx, self.name, [replace(end(g), legs=tuple(map(end, g.legs))) for g in groups])
+
+# %% ../nbs/15_paper.ipynb #26228210
+class PaperBroker(_Ending):
     "A `Broker` whose fills come from the bars of a feed"
 
-    def submit(self, order: OrderRequest) -> BrokerOrder:  # Checked by its own class
+    def submit(
+        self,
+        order: OrderRequest,  # Checked by its own class
+    ) -> BrokerOrder:  # As it is filed, never with a fill
         "Take the order, legs included, or raise `Refused` with the broker's reason; the answer is never a fill"
         now = aware(self.clock.now())
         with self.store.transaction() as tx:
@@ -326,21 +382,3 @@ class PaperBroker(_Market):
             taken = _nested(order, self.name, now)
             _write(tx, self.name, [taken])
         return taken
-
-    def cancel(
-        self, broker_order_id: str
-    ) -> None:  # Of a parent or a leg; a whole group ends together
-        "End what is still alive of the order's group; an ended order is `Refused`"
-        with self.store.transaction() as tx:
-            _lock(tx, self.name)
-            groups = _group_rows(tx, self.name, "broker_order_id = :id", id=broker_order_id)
-            states = [
-                m.status
-                for g in groups
-                for m in (g, *g.legs)
-                if m.broker_order_id == broker_order_id
-            ]
-            if not states or states[0] in ENDED:
-                raise Refused(f'order is already in "{states[0] if states else "unknown"}" state')
-            end = lambda o: finish(o, OrderStatus.CANCELED, aware(self.clock.now()))
-            _write(tx, self.name, [replace(end(g), legs=tuple(map(end, g.legs))) for g in groups])

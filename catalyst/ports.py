@@ -219,7 +219,7 @@ class Feed(Protocol):
     def bars(
         self,
         symbols: list[str] | None,  # None: all it has
-        timeframe: Timeframe,
+        timeframe: Timeframe,  # Length of the bars
         start: datetime,  # First bar start, aware, inclusive
         end: datetime,  # Bar starts before this, aware
         asof: datetime,  # Only bars with `available_at` <= asof

@@ -146,6 +146,22 @@ def profit_path(
     return pd.DataFrame(rows, columns=["ts", "pnl"])
 
 # %% ../nbs/78_record.ipynb #728ed3e7
+def _unplanned(
+    store: Store, cycle_id: str, asof: datetime
+) -> dict[str, list[tuple[datetime, str]]]:
+    "Why the decision step made no plan, by symbol, in order of time"
+    reasons: dict[str, list[tuple[datetime, str]]] = {}
+    for r in store.rows(_NO_PLAN, c=cycle_id, t=asof):
+        reasons.setdefault(r["symbol"], []).append((r["slot_at"], r["why"]))
+    return reasons
+
+# %% ../nbs/78_record.ipynb #3912b809
+_TABLES = {
+    "account": account_table, "funnel": funnel_table, "decisions": decisions_table, "orders": orders_table,
+    "runs": runs_table, "aside": quarantine_table, "summary": day_summary, "no_plan": _unplanned,
+}  # fmt: skip
+
+
 def read_day(
     store: Store,  # Where
     cycle_id: str,  # Which day
@@ -178,19 +194,8 @@ def read_day(
         for k, q in _QUERIES.items()
     }
     bars, previous, timeframe = session_bars(store, ids, session, asof)
-    reasons: dict[str, list] = {}
-    for r in store.rows(_NO_PLAN, c=cycle_id, t=asof):
-        reasons.setdefault(r["symbol"], []).append((r["slot_at"], r["why"]))
-    tables = dict(
-        account=of(account_table),
-        funnel=of(funnel_table),
-        decisions=of(decisions_table),
-        orders=of(orders_table),
-    )
-    tables |= dict(
-        runs=of(runs_table), aside=of(quarantine_table), summary=of(day_summary), no_plan=reasons
-    )
+    found |= {name: of(read) for name, read in _TABLES.items()}
     return Day(
         cycle, session, asof, scans=scans, fills=fills, positions=positions, bars=bars, previous=previous,
-        profit=profit_path(fills, bars), measured=_measured(store, session.starts, asof, timeframe), **tables, **found,
+        profit=profit_path(fills, bars), measured=_measured(store, session.starts, asof, timeframe), **found,
     )  # fmt: skip

@@ -50,12 +50,11 @@ from catalyst.limits import (
 from .ports import Account, BrokerPosition
 from .store import Store, Tx
 
+# %% ../nbs/60_risk.ipynb #e5c98e8d
 if TYPE_CHECKING:
     import pandas as pd
 
-EXIT_LIFE = timedelta(
-    days=90
-)  # A broker cancels resting exits after 90 days; their approval ends with them
+EXIT_LIFE = timedelta(days=90)  # A broker cancels resting exits after 90 days; so do we
 MIN_RETURNS = 100  # Common returns below which a correlation is not computed
 
 # %% ../nbs/60_risk.ipynb #17f01756
@@ -81,45 +80,53 @@ def holdings(
     return tuple(Holding(**row) for row in tx.rows(_HOLDINGS, asof=asof))
 
 # %% ../nbs/60_risk.ipynb #ff3a89d2
+def _peak(level: Decimal, results: Iterable[Decimal]) -> Decimal:
+    "The highest that an account ever stood, in dollars, from `level` on through its results"
+    peak = level
+    for r in results:
+        level += r
+        peak = max(peak, level)
+    return peak
+
+# %% ../nbs/60_risk.ipynb #75b7b144
 def _results(store: Store, asof: datetime, equity: Decimal) -> dict[str, Any]:
+    "Profit of the day, open profit, losing streak and peak, from positions alone"
     day = session_of(asof)
     closed = store.rows(
-        "select closed_at, realized_pnl from positions where status = 'closed' and closed_at <= :t order by closed_at, position_id",
+        """select closed_at, realized_pnl from positions
+           where status = 'closed' and closed_at <= :t order by closed_at, position_id""",
         t=asof,
     )
-    open_pnl = store.value(
-        "select sum(coalesce(unrealized_pnl, 0) + coalesce(realized_pnl, 0)) from positions where status = 'open'"
-    )
+    gains = "coalesce(unrealized_pnl, 0) + coalesce(realized_pnl, 0)"
+    held = store.value(f"select sum({gains}) from positions where status = 'open'") or Decimal(0)
     today = [r["realized_pnl"] for r in closed if day and r["closed_at"] >= day.starts]
     streak = next((i for i, pnl in enumerate(reversed(today)) if pnl >= 0), len(today))
-    peak = level = equity - (open_pnl or 0) - sum(r["realized_pnl"] for r in closed)
-    for r in closed:
-        level += r["realized_pnl"]
-        peak = max(peak, level)
-    return {
-        "realized": sum(today, Decimal(0)),
-        "open_pnl": open_pnl or Decimal(0),
-        "losses_in_a_row": streak,
-        "peak_equity": max(peak, equity),
-    }
+    ever = [r["realized_pnl"] for r in closed]
+    peak = max(_peak(equity - held - sum(ever), ever), equity)
+    out = {"realized": sum(today, Decimal(0)), "open_pnl": held}
+    return out | {"losses_in_a_row": streak, "peak_equity": peak}
 
+# %% ../nbs/60_risk.ipynb #bdbb62fb
+def _difference(symbol: str, ours: dict[str, Decimal], theirs: dict[str, Decimal]) -> str:
+    "One difference between two books, as a line for a person"
+    kind = "ghost" if symbol not in theirs else "foreign" if symbol not in ours else "quantity"
+    here, there = (f"{Decimal(b.get(symbol, 0)).normalize():f}" for b in (ours, theirs))
+    return f"{kind} {symbol}: ours {here}, broker {there}"
 
+# %% ../nbs/60_risk.ipynb #103ad22f
 def disagreements(
     store: Store | Tx,  # Our books
     positions: Iterable[BrokerPosition],  # The broker's
 ) -> tuple[str, ...]:  # By symbol; empty: they agree
     "Where our open positions and the broker's differ: ghosts are ours alone, foreign ones the broker's"
     rows = store.rows(
-        "select s.symbol, p.side, p.open_quantity from positions p join securities s using (security_id) where p.status = 'open'"
+        """select s.symbol, p.side, p.open_quantity
+           from positions p join securities s using (security_id) where p.status = 'open'"""
     )
     ours = {r["symbol"]: r["open_quantity"] * SIGN[word(PositionSide, r["side"])] for r in rows}
     theirs = {p.symbol: p.quantity for p in positions if p.quantity}
-    kind = lambda s: "ghost" if s not in theirs else "foreign" if s not in ours else "quantity"
     differing = sorted(s for s in ours.keys() | theirs.keys() if ours.get(s) != theirs.get(s))
-    shares = lambda books, s: f"{Decimal(books.get(s, 0)).normalize():f}"
-    return tuple(
-        f"{kind(s)} {s}: ours {shares(ours, s)}, broker {shares(theirs, s)}" for s in differing
-    )
+    return tuple(_difference(s, ours, theirs) for s in differing)
 
 # %% ../nbs/60_risk.ipynb #d9b15892
 def correlation(
@@ -139,6 +146,24 @@ def correlation(
     return float(pair[a].corr(pair[b]))
 
 # %% ../nbs/60_risk.ipynb #61f189df
+def _spread(quotes: "pd.DataFrame | None", symbol: str) -> Decimal | None:
+    "Spread as a share of the middle; null without a usable quote"
+    spread = None
+    for q in [] if quotes is None else quotes[quotes.symbol == symbol].itertuples():
+        if 0 < q.bid <= q.ask:
+            spread = Decimal(str(round(2 * (q.ask - q.bid) / (q.ask + q.bid), 6)))
+    return spread
+
+# %% ../nbs/60_risk.ipynb #a0891d61
+def _bar_at(bars: "pd.DataFrame | None", security_id: int, asof: datetime) -> datetime | None:
+    "When the newest known bar of a security became known; null without one"
+    if bars is None or security_id not in bars.index.unique("security_id"):
+        return None
+    known = bars.available_at.loc[security_id]
+    known = known[known <= asof]
+    return known.max().to_pydatetime() if len(known) else None
+
+# %% ../nbs/60_risk.ipynb #82238656
 def _facts(
     row: dict,
     held: Iterable[int],
@@ -146,20 +171,19 @@ def _facts(
     quotes: "pd.DataFrame | None",
     asof: datetime,
 ) -> Facts:
-    sid, bar_at, spread = row["security_id"], None, None
-    if bars is not None and sid in bars.index.unique("security_id"):
-        known = bars.available_at.loc[sid]
-        known = known[known <= asof]
-        bar_at = known.max().to_pydatetime() if len(known) else None
-    for q in [] if quotes is None else quotes[quotes.symbol == row["symbol"]].itertuples():
-        if 0 < q.bid <= q.ask:
-            spread = Decimal(str(round(2 * (q.ask - q.bid) / (q.ask + q.bid), 6)))
-    pairs = (
-        {h: correlation(bars, sid, h, asof) for h in held if h != sid} if bars is not None else {}
-    )
-    return Facts(row["sector"], row["tradable"], bar_at, spread, pairs)
+    "What is known of one security, and null where nothing is"
+    sid, pairs = row["security_id"], {}
+    if bars is not None:
+        pairs = {h: correlation(bars, sid, h, asof) for h in held if h != sid}
+    at, spread = _bar_at(bars, sid, asof), _spread(quotes, row["symbol"])
+    return Facts(row["sector"], row["tradable"], at, spread, pairs)
 
 # %% ../nbs/60_risk.ipynb #b8fd42ec
+_SECURITIES = f"""
+select s.security_id, s.symbol, coalesce(x.sector_name, '{UNCLASSIFIED}') as sector, s.is_tradeable and s.is_active as tradable
+from securities s left join sectors x using (sector_id) where s.security_id = any(:ids) order by 1"""
+
+# %% ../nbs/60_risk.ipynb #c5fa79bc
 def read_book(
     store: Store,  # Our books
     account: Account,  # Of the broker, at this instant
@@ -171,11 +195,7 @@ def read_book(
 ) -> Book:
     "The account as risk sees it; read it again after each approval"
     asof, held = aware(asof, "asof"), holdings(store, asof)
-    rows = store.rows(
-        f"""select s.security_id, s.symbol, coalesce(x.sector_name, '{UNCLASSIFIED}') as sector, s.is_tradeable and s.is_active as tradable
-            from securities s left join sectors x using (sector_id) where s.security_id = any(:ids) order by 1""",
-        ids=sorted(set(security_ids)),
-    )  # fmt: skip
+    rows = store.rows(_SECURITIES, ids=sorted(set(security_ids)))
     taken = sorted({h.security_id for h in held})
     facts = {r["security_id"]: _facts(r, taken, bars, quotes, asof) for r in rows}
     results = _results(store, asof, account.equity)
@@ -194,7 +214,7 @@ def read_book(
 class Decision:
     "What was decided, as it stands in the database"
 
-    approval_key: str
+    approval_key: str  # Natural name of the decision
     approval_id: int
     verdict: Verdict
     quantity: Decimal  # Shares
@@ -206,17 +226,20 @@ class Decision:
         "True: an order may be made of it"
         return self.verdict == Verdict.APPROVED
 
-
+# %% ../nbs/60_risk.ipynb #da62f377
 def _stored(tx: Tx, key: str) -> Decision | None:
-    sql = "select approval_key, approval_id, verdict, quantity, expires_at, checks from risk_approvals where approval_key = :k"
+    "The decision of that name; null: nobody has asked"
+    sql = """select approval_key, approval_id, verdict, quantity, expires_at, checks
+             from risk_approvals where approval_key = :k"""
     for row in tx.rows(sql, k=key):
         return Decision(
             **row | {"verdict": word(Verdict, row["verdict"]), "checks": tuple(row["checks"])}
         )
     return None
 
-
+# %% ../nbs/60_risk.ipynb #ac51c52f
 def _json(value: Any) -> str:
+    "Sorted JSON of a snapshot; instants as ISO text, decimals as numbers"
     return json.dumps(
         value,
         sort_keys=True,
@@ -252,42 +275,38 @@ _BLANK = {
 }
 
 
+def _shapes(p: Proposal) -> list[tuple[OrderPurpose, Any, OrderType, Decimal]]:
+    "Purpose, side, type and price of an entry, its target and its stop"
+    enters, leaves = ENTRY_SIDE[p.side], EXIT_SIDE[p.side]
+    return [
+        (OrderPurpose.ENTRY, enters, p.order_type, p.entry_price),
+        (OrderPurpose.TARGET, leaves, OrderType.LIMIT, p.target_price),
+        (OrderPurpose.STOP, leaves, OrderType.STOP, p.stop_price),
+    ]
+
+# %% ../nbs/60_risk.ipynb #0e733da8
+def _told(p: Proposal, book: Book, checks: list[Check], config: Config) -> dict[str, Any]:
+    "What the entry's row alone has: its checks, what it reserves, and until when"
+    life = timedelta(minutes=config.approval_life_minutes)
+    until = min(book.asof + life, max(p.expires_at, book.asof))
+    told = {"checks": [asdict(x) for x in checks], "position_value": p.value}
+    return told | {"risk_amount": max(p.risk, Decimal(0)), "expires_at": until}
+
+# %% ../nbs/60_risk.ipynb #cf08938b
 def _rows_of(
     p: Proposal, key: str, book: Book, checks: list[Check], config: Config
 ) -> list[dict[str, Any]]:
     "The entry's row and, when it is approved, those of its exits"
     verdict = {True: Verdict.REFUSED, False: Verdict.APPROVED}[bool(refused(checks))]
-    until = min(
-        book.asof + timedelta(minutes=config.approval_life_minutes), max(p.expires_at, book.asof)
-    )
     snapshot = {"proposal": asdict(p), "book": asdict(replace(book, facts=None))}
-    same = {"security_id": p.security_id, "verdict": verdict, "quantity": p.quantity}
-    same |= {"decided_at": book.asof, "snapshot": snapshot}
-    told = {"checks": [asdict(x) for x in checks], "position_value": p.value}
-    told |= {"risk_amount": max(p.risk, Decimal(0)), "expires_at": until}
-    enters, leaves = ENTRY_SIDE[p.side], EXIT_SIDE[p.side]
-    shapes = [
-        (OrderPurpose.ENTRY, enters, p.order_type, p.entry_price, told),
-        (
-            OrderPurpose.TARGET,
-            leaves,
-            OrderType.LIMIT,
-            p.target_price,
-            {"expires_at": book.asof + EXIT_LIFE},
-        ),
-        (
-            OrderPurpose.STOP,
-            leaves,
-            OrderType.STOP,
-            p.stop_price,
-            {"expires_at": book.asof + EXIT_LIFE},
-        ),
-    ]
-    rows = [
-        _BLANK | same | {"approval_key": f"{key}/{purpose}", "purpose": purpose, "side": side, "order_type": kind}
-        | ({_PRICE[kind]: price} if kind in _PRICE else {}) | more
-        for purpose, side, kind, price, more in shapes
-    ]  # fmt: skip
+    same = _BLANK | {"security_id": p.security_id, "verdict": verdict, "quantity": p.quantity}
+    same |= {"decided_at": book.asof, "snapshot": snapshot, "expires_at": book.asof + EXIT_LIFE}
+    rows = []
+    for purpose, side, kind, price in _shapes(p):
+        row = {"approval_key": f"{key}/{purpose}", "purpose": purpose, "side": side}
+        price = {_PRICE[kind]: price} if kind in _PRICE else {}
+        rows.append(same | row | {"order_type": kind} | price)
+    rows[0] |= _told(p, book, checks, config)
     return rows if verdict == Verdict.APPROVED else rows[:1]
 
 # %% ../nbs/60_risk.ipynb #08f0f616
@@ -310,26 +329,25 @@ def approve(
         checks = check(p, book, config)
         parent = None
         for row in _rows_of(p, key, book, checks, config):
-            added = _insert(
-                tx, **row, cycle_id=cycle_id, signal_id=signal_id, parent_approval_id=parent
-            )
+            row |= {"cycle_id": cycle_id, "signal_id": signal_id, "parent_approval_id": parent}
+            added = _insert(tx, **row)
             parent = parent or added
         if reasons := refused(checks):
             message = f"{p.side} {p.quantity:f} {p.symbol} refused: " + "; ".join(reasons)
-            risk_event(
-                tx,
-                f"refused/{key}",
-                "entry_refused",
-                "info",
-                message,
-                book.asof,
-                "no order",
-                cycle_id,
-                p.security_id,
-            )
+            what, whose = ("entry_refused", "info", message), (cycle_id, p.security_id)
+            risk_event(tx, f"refused/{key}", *what, book.asof, "no order", *whose)
         return _stored(tx, f"{key}/entry")
 
 # %% ../nbs/60_risk.ipynb #199f88f3
+def _close_checks(position: dict[str, Any], quantity: Decimal) -> list[Check]:
+    "The two questions that a close is asked"
+    status = position["status"]
+    return [
+        holds("position_open", status == "open", f"position is {status}"),
+        at_most("close_quantity", quantity, position["open_quantity"], "shares"),
+    ]
+
+# %% ../nbs/60_risk.ipynb #e6ff6f19
 def approve_close(
     store: Store,  # Where positions live
     position_id: int,  # Which one
@@ -350,10 +368,7 @@ def approve_close(
         key = f"{pos['position_key']}/{purpose}/{attempt}"
         if known := _stored(tx, key):
             return known
-        checks = [
-            holds("position_open", pos["status"] == "open", f"position is {pos['status']}"),
-            at_most("close_quantity", quantity, pos["open_quantity"], "shares"),
-        ]
+        checks = _close_checks(pos, quantity)
         verdict = {True: Verdict.REFUSED, False: Verdict.APPROVED}[bool(refused(checks))]
         _insert(
             tx, approval_key=key, cycle_id=pos["cycle_id"], signal_id=None, security_id=pos["security_id"], purpose=purpose, verdict=verdict,

@@ -40,7 +40,7 @@ class Job:
     last: str = "close"  # End of the recurring runs, inclusive
     limit_seconds: int = 120  # Longest run
 
-
+# %% ../nbs/71_run.ipynb #d4fcf598
 def moment(
     text: str,  # "08:00", "open", "open+15" or "close-5"
     session: Session,  # The trading day
@@ -68,7 +68,7 @@ def read_schedule(
         raise InputError(f"{path}: not a schedule: {e}") from None
     return jobs
 
-
+# %% ../nbs/71_run.ipynb #c7eea9ee
 def plan_day(
     jobs: list[Job],  # From `read_schedule`
     session: Session,  # The trading day
@@ -92,7 +92,7 @@ CASTS = {
     "bool": lambda v: {"true": True, "false": False}[str(v).lower()],
 }
 
-
+# %% ../nbs/71_run.ipynb #dfa458b2
 def notebook_path(
     name: str,  # "20_scan"
 ) -> Path:  # An existing notebook
@@ -103,7 +103,21 @@ def notebook_path(
         raise bad("notebook", name, ", ".join(known))
     return folder / f"{name}.ipynb"
 
+# %% ../nbs/71_run.ipynb #8637c48d
+def _parameters_cell(path: Path) -> dict[str, str]:
+    "Parameter name to the name of its type, read from the cell tagged `parameters`"
+    import ast
 
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    source = "".join(tagged[0]["source"]) if tagged else ""
+    return {
+        n.target.id: ast.unparse(n.annotation)
+        for n in ast.parse(source).body
+        if isinstance(n, ast.AnnAssign)
+    }
+
+# %% ../nbs/71_run.ipynb #16aa243d
 def check_parameters(
     name: str,  # Notebook
     given: Mapping[str, Any],  # Parameter to value, possibly text
@@ -119,20 +133,6 @@ def check_parameters(
         except (KeyError, ValueError, TypeError):
             raise bad(f"parameter {key} of {name}", value, cell[key]) from None
     return out
-
-# %% ../nbs/71_run.ipynb #8637c48d
-def _parameters_cell(path: Path) -> dict[str, str]:
-    "Parameter name to the name of its type, read from the cell tagged `parameters`"
-    import ast
-
-    cells = json.loads(path.read_text("utf-8"))["cells"]
-    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
-    source = "".join(tagged[0]["source"]) if tagged else ""
-    return {
-        n.target.id: ast.unparse(n.annotation)
-        for n in ast.parse(source).body
-        if isinstance(n, ast.AnnAssign)
-    }
 
 # %% ../nbs/71_run.ipynb #41552728
 def kernel_env(
@@ -167,10 +167,9 @@ def _mask_outputs(o: Any) -> Any:
         return [_mask_outputs(x) for x in o]
     return type(o)({k: _mask_outputs(v) for k, v in o.items()}) if isinstance(o, dict) else o
 
-
-def _register_engine() -> None:
+# %% ../nbs/71_run.ipynb #38cf96e2
+def _timed_client() -> type:
     from papermill.clientwrap import PapermillNotebookClient
-    from papermill.engines import NBClientEngine, papermill_engines
 
     class TimedClient(PapermillNotebookClient):
         started = 0.0
@@ -186,11 +185,17 @@ def _register_engine() -> None:
             self.started += watch.seconds
             return out
 
+    return TimedClient
+
+# %% ../nbs/71_run.ipynb #aa3d552d
+def _register_engine() -> None:
+    from papermill.engines import NBClientEngine, papermill_engines
+
     class CatalystEngine(NBClientEngine):
         @classmethod
         def execute_managed_notebook(
             cls, nb_man, kernel_name, *, env, limit_seconds, told, manager=None, **kwargs
-        ):
+        ):  # as papermill calls it
             save = nb_man.save
 
             def clean_save(**kw):
@@ -201,7 +206,7 @@ def _register_engine() -> None:
 
             nb_man.save = clean_save
             options = {} if manager is None else {"kernel_manager_class": manager}
-            client = TimedClient(
+            client = _timed_client()(
                 nb_man,
                 timeout=limit_seconds,
                 startup_timeout=60,
@@ -234,7 +239,7 @@ def _wall_limit(client, seconds: float) -> Iterator[None]:
     finally:
         timer.cancel()
 
-# %% ../nbs/71_run.ipynb #8a5df4a2
+# %% ../nbs/71_run.ipynb #99356520
 @dataclass(frozen=True)
 class Run:
     "What became of one run"
@@ -247,7 +252,7 @@ class Run:
     error: str | None  # One line, masked; null unless failed
     output: Path | None  # The executed copy
 
-
+# %% ../nbs/71_run.ipynb #216cf5e7
 def run_id_of(
     name: str,  # Notebook
     world: str,  # Of the cycle
@@ -257,13 +262,13 @@ def run_id_of(
     local = aware(slot_at).astimezone(NEW_YORK)
     return f"{local:%Y%m%d-%H%M%S}-{world}-{name}"
 
-# %% ../nbs/71_run.ipynb #548d5cfd
+# %% ../nbs/71_run.ipynb #08d9a2e1
 def start_run(
     store: Store,  # Where
     run_id: str,  # From `run_id_of`
     name: str,  # Notebook
     slot_at: datetime,  # Aware
-    parameters: Mapping[str, Any],
+    parameters: Mapping[str, Any],  # As checked
 ) -> bool:  # False: it completed earlier, so do nothing
     "Record that a run begins, unless it completed before"
     return bool(
@@ -277,7 +282,7 @@ def start_run(
         )
     )  # fmt: skip
 
-
+# %% ../nbs/71_run.ipynb #f5497a13
 def end_run(
     store: Store,  # Where
     run: Run,  # How it went
@@ -290,32 +295,14 @@ def end_run(
         error=run.error, path=str(run.output) if run.output else None,
     )  # fmt: skip
 
-# %% ../nbs/71_run.ipynb #216cf5e7
-def run_notebook(
-    store: Store,  # Where runs are recorded
-    settings: Settings,  # Home, world, secrets
-    name: str,  # "20_scan"
-    parameters: Mapping[str, Any],  # Checked against the notebook
-    slot_at: datetime,  # Aware; the instant it runs for
-    limit_seconds: int = 120,  # Longest run
-    manager: type | None = None,  # Kernel manager class; null: a fresh kernel
-) -> Run:  # Never raises for a failing notebook
-    "Execute one scheduled notebook and keep the evidence"
-    checked = check_parameters(name, parameters)
-    run_id = run_id_of(name, str(settings.world), slot_at)
-    folder = settings.home / "runs" / name / f"{aware(slot_at).astimezone(NEW_YORK):%Y-%m-%d}"
-    with store.transaction() as tx:
-        if not tx.value("select pg_try_advisory_xact_lock(hashtext(:n), 2)", n=name):
-            return Run(
-                run_id, name, StepStatus.SKIPPED, 0.0, 0.0, f"another {name} is running", None
-            )
-        if not start_run(store, run_id, name, slot_at, checked):
-            return Run(run_id, name, StepStatus.SKIPPED, 0.0, 0.0, None, folder / f"{run_id}.ipynb")
-        run = _execute(settings, name, checked, run_id, folder, limit_seconds, manager)
-        end_run(store, run)
-    return run
+# %% ../nbs/71_run.ipynb #305ee40d
+def _one_line(e: Exception, limit: float, seconds: float) -> str:
+    if type(e).__name__ == "DeadKernelError":
+        return f"ended after {limit} s, its wall limit" if seconds >= limit else "the kernel died"
+    text = f"{e.ename}: {e.evalue}" if hasattr(e, "ename") else f"{type(e).__name__}: {e}"
+    return masked(" ".join(text.split()))[:500]
 
-
+# %% ../nbs/71_run.ipynb #fc6593c8
 def _execute(settings, name, checked, run_id, folder: Path, limit_seconds: int, manager) -> Run:
     from papermill.execute import execute_notebook
 
@@ -344,19 +331,37 @@ def _execute(settings, name, checked, run_id, folder: Path, limit_seconds: int, 
         copy if copy.exists() else None,
     )
 
+# %% ../nbs/71_run.ipynb #9b2a6e6e
+def run_notebook(
+    store: Store,  # Where runs are recorded
+    settings: Settings,  # Home, world, secrets
+    name: str,  # "20_scan"
+    parameters: Mapping[str, Any],  # Checked against the notebook
+    slot_at: datetime,  # Aware; the instant it runs for
+    limit_seconds: int = 120,  # Longest run
+    manager: type | None = None,  # Kernel manager class; null: a fresh kernel
+) -> Run:  # Never raises for a failing notebook
+    "Execute one scheduled notebook and keep the evidence"
+    checked = check_parameters(name, parameters)
+    run_id = run_id_of(name, str(settings.world), slot_at)
+    folder = settings.home / "runs" / name / f"{aware(slot_at).astimezone(NEW_YORK):%Y-%m-%d}"
+    with store.transaction() as tx:
+        if not tx.value("select pg_try_advisory_xact_lock(hashtext(:n), 2)", n=name):
+            return Run(
+                run_id, name, StepStatus.SKIPPED, 0.0, 0.0, f"another {name} is running", None
+            )
+        if not start_run(store, run_id, name, slot_at, checked):
+            return Run(run_id, name, StepStatus.SKIPPED, 0.0, 0.0, None, folder / f"{run_id}.ipynb")
+        run = _execute(settings, name, checked, run_id, folder, limit_seconds, manager)
+        end_run(store, run)
+    return run
 
-def _one_line(e: Exception, limit: float, seconds: float) -> str:
-    if type(e).__name__ == "DeadKernelError":
-        return f"ended after {limit} s, its wall limit" if seconds >= limit else "the kernel died"
-    text = f"{e.ename}: {e.evalue}" if hasattr(e, "ename") else f"{type(e).__name__}: {e}"
-    return masked(" ".join(text.split()))[:500]
-
-# %% ../nbs/71_run.ipynb #08d9a2e1
+# %% ../nbs/71_run.ipynb #40280542
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}table{{border-collapse:collapse;font-size:.85rem}}
 td,th{{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:right}}pre{{overflow:auto;background:#f6f6f6;padding:.5rem}}</style>{body}</html>"""
 
-
+# %% ../nbs/71_run.ipynb #55a9d641
 def notebook_html(
     path: Path,  # An executed copy
 ) -> Path:  # The page beside it

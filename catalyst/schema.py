@@ -34,6 +34,7 @@ from catalyst.core import (
 from .server import DATABASE, Server, start_server
 from .store import Store, Tx, connect
 
+# %% ../nbs/06_schema.ipynb #cd385396
 log = get_logger("schema")
 SCHEMA_LOCK = 4_200_813  # Advisory lock that migrations take
 
@@ -100,7 +101,7 @@ _LIVE = {
         regexp_matches(pg_get_constraintdef(k.oid), $$'([^']*)'::text$$, 'g') m where t.typtype = 'd'""",
 }
 
-
+# %% ../nbs/06_schema.ipynb #b4500777
 def live_schema(
     store: Store | Tx,  # Which database
 ) -> dict[
@@ -112,7 +113,7 @@ def live_schema(
         for kind, sql in _LIVE.items()
     }
 
-
+# %% ../nbs/06_schema.ipynb #50a8c607
 def needed_schema() -> dict[str, list[str]]:
     "What this version of the code needs"
     need = json.loads((resource_dir("sql") / "schema.json").read_text("utf-8"))
@@ -120,7 +121,7 @@ def needed_schema() -> dict[str, list[str]]:
         "words": sorted(f"{domain}.{w}" for domain, kind in DOMAINS.items() for w in kind)
     }
 
-# %% ../nbs/06_schema.ipynb #cf804107
+# %% ../nbs/06_schema.ipynb #e5d6b8e4
 def schema_gaps(
     need: Mapping[str, list[str]],  # From `needed_schema`
     have: Mapping[str, list[str]],  # From `live_schema`
@@ -129,7 +130,7 @@ def schema_gaps(
     gaps = {kind: sorted(set(names) - set(have.get(kind, ()))) for kind, names in need.items()}
     return {kind: names for kind, names in gaps.items() if names}
 
-
+# %% ../nbs/06_schema.ipynb #12ec3186
 def refuse_gaps(
     store: Store | Tx,  # Which database
 ) -> None:
@@ -137,6 +138,14 @@ def refuse_gaps(
     if gaps := schema_gaps(needed_schema(), live_schema(store)):
         told = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in gaps.items())
         raise InputError(f"the database lacks {told}; run: catalyst db init")
+
+# %% ../nbs/06_schema.ipynb #d75eea58
+def _ensure_database(server: Server, name: str) -> None:
+    "Create the database `name` unless it is there"
+    with connect(server.url(), "postgres") as c:
+        c.execute(f"select pg_advisory_lock({SCHEMA_LOCK})")
+        if not c.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
+            c.execute(f'create database "{name}"')
 
 # %% ../nbs/06_schema.ipynb #3d982e91
 def open_store(
@@ -158,14 +167,23 @@ def open_store(
     refuse_gaps(store)
     return store
 
-# %% ../nbs/06_schema.ipynb #984cc318
-def _ensure_database(server: Server, name: str) -> None:
-    with connect(server.url(), "postgres") as c:
+# %% ../nbs/06_schema.ipynb #69b1d12e
+def _template(base: Store) -> str:
+    "Name of a migrated database to copy, made once per server and schema"
+    texts = b"".join(p.read_bytes() for p in sorted(resource_dir("sql").glob("*.sql")))
+    name = "catalyst_template_" + hashlib.sha256(texts).hexdigest()[:12]
+    with connect(base.url) as c:
         c.execute(f"select pg_advisory_lock({SCHEMA_LOCK})")
         if not c.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
-            c.execute(f'create database "{name}"')
+            c.execute(f'drop database if exists "{name}_new" with (force)')
+            c.execute(f'create database "{name}_new"')
+            fresh = base.sibling(f"{name}_new")
+            migrate(fresh)
+            fresh.close()
+            c.execute(f'alter database "{name}_new" rename to "{name}"')
+    return name
 
-
+# %% ../nbs/06_schema.ipynb #6c1cfc2e
 @contextmanager
 def scratch_store(
     settings: Settings
@@ -187,19 +205,3 @@ def scratch_store(
             store.close()
             c.execute(f'drop database if exists "{name}" with (force)')
             base.close()
-
-# %% ../nbs/06_schema.ipynb #69b1d12e
-def _template(base: Store) -> str:
-    "Name of a migrated database to copy, made once per server and schema"
-    texts = b"".join(p.read_bytes() for p in sorted(resource_dir("sql").glob("*.sql")))
-    name = "catalyst_template_" + hashlib.sha256(texts).hexdigest()[:12]
-    with connect(base.url) as c:
-        c.execute(f"select pg_advisory_lock({SCHEMA_LOCK})")
-        if not c.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
-            c.execute(f'drop database if exists "{name}_new" with (force)')
-            c.execute(f'create database "{name}_new"')
-            fresh = base.sibling(f"{name}_new")
-            migrate(fresh)
-            fresh.close()
-            c.execute(f'alter database "{name}_new" rename to "{name}"')
-    return name

@@ -33,15 +33,16 @@ from .trade import enter, reconcile
 from .watch import monitor
 from .workflow import step_result, update_service_health, update_trading_cycle
 
+# %% ../nbs/75_steps.ipynb #18c1355a
 NEWS_DAYS = 4  # A Monday's news reaches back to Friday
 
-# %% ../nbs/75_steps.ipynb #18c1355a
+# %% ../nbs/75_steps.ipynb #228a3022
 def collect_news(
-    desk: Desk,
+    desk: Desk,  # The slot
 ) -> dict[str, Any]:  # due, done, accepted, repaired, quarantined, reasons, judged
     "Take what the news feed received since the last look, and judge it; an unavailable feed is a failure, not silence"
 
-    def work(tx: Tx) -> dict[str, Any]:
+    def work(tx: Tx) -> dict[str, Any]:  # `tx`: the step's own transaction
         seen = tx.value(
             "select max(received_at) from news_revisions where received_at <= :t", t=desk.asof
         )
@@ -74,7 +75,7 @@ def read_state(
         f"select {', '.join(STATE_COLUMNS)} from security_tracking_state order by security_id"
     )
 
-
+# %% ../nbs/75_steps.ipynb #dcff7017
 def write_state(
     tx: Tx | Store,  # Where
     state: pd.DataFrame,  # track.STATE_COLUMNS
@@ -91,42 +92,41 @@ def write_state(
 def _news_available(tx: Tx) -> bool:
     return tx.value("select status from service_health where service_name = 'news'") == "healthy"
 
-
-def scan_market(desk: Desk) -> dict[str, Any]:  # due, done, tracked, selected, stages
+# %% ../nbs/75_steps.ipynb #b08f7445
+def scan_market(
+    desk: Desk,  # The slot
+) -> dict[str, Any]:  # due, done, tracked, selected, stages
     "Rank the universe, follow the best hundred, hand on at most five"
     take_bars(desk)
 
-    def work(tx: Tx) -> dict[str, Any]:
+    def work(tx: Tx) -> dict[str, Any]:  # `tx`: the step's own transaction
         view = look(desk, tx)
         rows = scan(view.features, view.securities, desk.asof, desk.config, _news_available(tx))
         ensure_times(tx, [time_id(desk.asof)])
-        tx.upsert(
-            "scan_results",
-            rows.assign(cycle_id=desk.cycle_id, time_id=time_id(desk.asof)),
-            keys=["cycle_id", "security_id", "scan_timestamp"],
-        )
+        stamped = rows.assign(cycle_id=desk.cycle_id, time_id=time_id(desk.asof))
+        tx.upsert("scan_results", stamped, keys=["cycle_id", "security_id", "scan_timestamp"])
         state = retier(read_state(tx), rows, desk.asof, desk.config)
         write_state(tx, state)
         update_trading_cycle(
             tx, desk.cycle_id, {"securities_scanned": len(rows), "state": "scanning"}
         )
         stages = rows.stage.value_counts().to_dict()
-        return {
-            "due": len(view.securities),
-            "done": len(rows),
+        told = {
             "tracked": int(rows.tracked.sum()),
             "selected": int(rows.selected_for_trading.sum()),
-            "stages": stages,
         }
+        return {"due": len(view.securities), "done": len(rows), **told, "stages": stages}
 
     return once(desk, "20_scan", work)
 
 # %% ../nbs/75_steps.ipynb #f0222862
-def collect_points(desk: Desk) -> dict[str, Any]:  # due, done, missing (reasons with counts)
+def collect_points(
+    desk: Desk,  # The slot
+) -> dict[str, Any]:  # due, done, missing (reasons with counts)
     "One row for every followed security that is due"
     take_bars(desk)
 
-    def work(tx: Tx) -> dict[str, Any]:
+    def work(tx: Tx) -> dict[str, Any]:  # `tx`: the step's own transaction
         view, state = look(desk, tx), read_state(tx)
         ids = dict(zip(view.securities.symbol, view.securities.index, strict=True))
         quotes = desk.feed.quotes(sorted(ids), desk.asof)
@@ -145,53 +145,41 @@ def collect_points(desk: Desk) -> dict[str, Any]:  # due, done, missing (reasons
     return once(desk, "30_collect", work)
 
 # %% ../nbs/75_steps.ipynb #4fcbf3ce
+_FOLLOWED = "select security_id from security_tracking_state where tracking_rank is not null"
+_CONFIRMED = "select count(*) from pattern_analysis where confirmed_at between :s and :t"
+
+
 def _keyed(frame: pd.DataFrame, desk: Desk) -> pd.DataFrame:
     "Bars' own keys for a frame that has `ts`"
     seconds = frame.ts.astype("datetime64[us, UTC]").astype("int64") // 10**6
     return frame.drop(columns="ts").assign(time_id=seconds, timeframe=str(desk.timeframe))
 
-
-def analyse(desk: Desk) -> dict[str, Any]:  # due, done, patterns
+# %% ../nbs/75_steps.ipynb #a4c8287e
+def analyse(
+    desk: Desk,  # The slot
+) -> dict[str, Any]:  # due, done, patterns
     "Store indicators and patterns of the followed securities"
     take_bars(desk)
 
-    def work(tx: Tx) -> dict[str, Any]:
+    def work(tx: Tx) -> dict[str, Any]:  # `tx`: the step's own transaction
         view = look(desk, tx)
-        followed = set(
-            tx.frame(
-                "select security_id from security_tracking_state where tracking_rank is not null"
-            ).security_id
-        )
+        followed = set(tx.frame(_FOLLOWED).security_id)
         newest = view.indicators.reset_index()
         newest = newest[newest.security_id.isin(followed)]
         ends = view.bars.available_at.groupby(level="security_id").last()
         newest = _keyed(newest.assign(available_at=newest.security_id.map(ends)), desk)
         tx.upsert("technical_indicators", newest, keys=["security_id", "timeframe", "time_id"])
-        found = view.patterns[view.patterns.security_id.isin(followed)]
-        rows = _keyed(found, desk)
+        rows = _keyed(view.patterns[view.patterns.security_id.isin(followed)], desk)
         ensure_times(tx, rows.time_id)
-        tx.upsert(
-            "pattern_analysis",
-            rows,
-            keys=["security_id", "timeframe", "pattern_type", "pattern_subtype", "time_id"],
-        )
-        update_trading_cycle(
-            tx,
-            desk.cycle_id,
-            {
-                "patterns_detected": tx.value(
-                    "select count(*) from pattern_analysis where confirmed_at between :s and :t",
-                    s=desk.session.starts,
-                    t=desk.asof,
-                ),
-                "state": "analysing",
-            },
-        )
+        key = ["security_id", "timeframe", "pattern_type", "pattern_subtype", "time_id"]
+        tx.upsert("pattern_analysis", rows, keys=key)
+        count = tx.value(_CONFIRMED, s=desk.session.starts, t=desk.asof)
+        update_trading_cycle(tx, desk.cycle_id, {"patterns_detected": count, "state": "analysing"})
         return {"due": len(followed), "done": len(newest), "patterns": len(rows)}
 
     return once(desk, "40_analyse", work)
 
-# %% ../nbs/75_steps.ipynb #a4c8287e
+# %% ../nbs/75_steps.ipynb #ed8956d1
 _CANDIDATES = """
 select r.security_id, r.scan_result_id from scan_results r
 where r.cycle_id = :c and r.selected_for_trading
@@ -199,7 +187,7 @@ where r.cycle_id = :c and r.selected_for_trading
 order by r.rank
 """
 
-
+# %% ../nbs/75_steps.ipynb #cd8f1e42
 def _store_signal(tx: Tx, desk: Desk, plan: Plan, scan_result_id: int) -> int:
     "The plan as a row; the same plan again is the same row"
     pattern = tx.value(
@@ -221,7 +209,7 @@ def _store_signal(tx: Tx, desk: Desk, plan: Plan, scan_result_id: int) -> int:
         **{k: row[k] for k in key},
     )
 
-# %% ../nbs/75_steps.ipynb #371a2087
+# %% ../nbs/75_steps.ipynb #dadfc128
 def _propose(desk: Desk, plan: Plan, symbol: str, quantity: int = 1) -> Proposal:
     "A plan as risk takes it; stop and target are rounded so that the trade risks no more and promises no less"
     long = plan.side == PositionSide.LONG
@@ -231,7 +219,7 @@ def _propose(desk: Desk, plan: Plan, symbol: str, quantity: int = 1) -> Proposal
         plan.setup, desk.asof, plan.expires_at, plan.confidence, plan.calibrated, OrderType(plan.entry_type),
     )  # fmt: skip
 
-
+# %% ../nbs/75_steps.ipynb #d1eac332
 def _judge(desk: Desk, view: View, plan: Plan, signal_id: int, quotes: pd.DataFrame | None) -> str:
     "Size, approve and send one plan; returns what became of it"
     symbol = view.securities.symbol[plan.security_id]
@@ -257,8 +245,22 @@ def _judge(desk: Desk, view: View, plan: Plan, signal_id: int, quotes: pd.DataFr
         enter(desk.store, desk.broker, decision, desk.asof)
     return "approved" if decision.approved else "refused"
 
-# %% ../nbs/75_steps.ipynb #ed8956d1
-def trade_candidates(desk: Desk) -> dict[str, Any]:  # due, done, plans, approved, refused, no_plan
+# %% ../nbs/75_steps.ipynb #a35b103b
+_COUNTS = """select count(*) as signals,
+       (select count(*) from orders where cycle_id = :c and purpose = 'entry') as orders
+from signals where cycle_id = :c"""
+
+
+def _taken(desk: Desk, tx: Tx) -> None:
+    "Write how far the cycle has come"
+    counts = tx.rows(_COUNTS, c=desk.cycle_id)[0]
+    told = {"signals_generated": counts["signals"], "trades_executed": counts["orders"]}
+    update_trading_cycle(tx, desk.cycle_id, {**told, "state": "trading"})
+
+# %% ../nbs/75_steps.ipynb #7758ebc1
+def trade_candidates(
+    desk: Desk,  # The slot
+) -> dict[str, Any]:  # due, done, plans, approved, refused, no_plan
     "Decide on the candidates of the last scan, each through risk; reconcile before anything is sent"
     if done := step_result(desk.store, desk.cycle_id, "50_trade", desk.asof):
         return done
@@ -295,27 +297,15 @@ def trade_candidates(desk: Desk) -> dict[str, Any]:  # due, done, plans, approve
         "problems": books.problems,
     }
 
-    def work(tx: Tx) -> dict[str, Any]:
-        counts = tx.rows(
-            "select count(*) as signals, (select count(*) from orders where cycle_id = :c and purpose = 'entry') as orders from signals where cycle_id = :c",
-            c=desk.cycle_id,
-        )[0]
-        update_trading_cycle(
-            tx,
-            desk.cycle_id,
-            {
-                "signals_generated": counts["signals"],
-                "trades_executed": counts["orders"],
-                "state": "trading",
-            },
-        )
+    def work(tx: Tx) -> dict[str, Any]:  # `tx`: the step's own transaction
+        _taken(desk, tx)
         return result
 
     return once(desk, "50_trade", work)
 
 # %% ../nbs/75_steps.ipynb #0e8301d3
 def monitor_positions(
-    desk: Desk,
+    desk: Desk,  # The slot
 ) -> dict[str, Any]:  # due, done, fills, problems, closing, protected, alarms
     "Books against the broker, exits watched, positions marked, the day's risk written down"
     if done := step_result(desk.store, desk.cycle_id, "60_monitor", desk.asof):
@@ -328,7 +318,7 @@ def monitor_positions(
         "closing": watch.closing, "protected": watch.protected, "cancelled": watch.cancelled, "alarms": watch.alarms,
     }  # fmt: skip
 
-    def work(tx: Tx) -> dict[str, Any]:
+    def work(tx: Tx) -> dict[str, Any]:  # `tx`: the step's own transaction
         over = desk.asof >= desk.session.closes
         update_trading_cycle(
             tx,

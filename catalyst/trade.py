@@ -245,16 +245,13 @@ def _strangers(store: Store, broker: Broker, asof: datetime) -> list[str]:
     for o in broker.orders():
         if o.ended and all(leg.ended for leg in o.legs):
             continue
-        sql = "select * from orders where client_order_id = :c"
-        ours, name = store.rows(sql, c=o.client_order_id), f"{o.symbol}: {o.client_order_id}"
+        ours = store.rows("select * from orders where client_order_id = :c", c=o.client_order_id)
         if not ours:
-            row, text = (
-                {"client_order_id": o.broker_order_id},
-                f"{o.symbol}: order {o.client_order_id} is not ours",
-            )
+            row = {"client_order_id": o.broker_order_id}
+            text = f"{o.symbol}: order {o.client_order_id} is not ours"
             found.append(alarm(store, row, "foreign_order", text, asof))
         elif ours[0]["ended_at"] and not o.ended:
-            text = f"{name} had ended in our books"
+            text = f"{o.symbol}: {o.client_order_id} had ended in our books"
             found.append(alarm(store, ours[0], "zombie_order", text, asof, action="cancelled"))
             _ask_end(broker, o.broker_order_id)
     return found

@@ -42,7 +42,7 @@ def cycle_id_of(
     "The id of the cycle of `session` in `world`"
     return f"{session:%Y%m%d}-{word(World, str(world))}"
 
-
+# %% ../nbs/70_workflow.ipynb #c3405294
 def create_trading_cycle(
     store: Store | Tx,  # Where
     cycle_data: Mapping[
@@ -99,7 +99,7 @@ def log_workflow_step(
     store: Store | Tx,  # Where; hand over the step's own transaction to make "completed" true
     cycle_id: str,  # Which cycle
     step: str,  # Name of the scheduled notebook
-    status: StepStatus | str,
+    status: StepStatus | str,  # started, completed, failed or skipped
     details: Mapping[str, Any] | None = None,  # slot_at (aware) and what the step wants to remember
 ) -> bool:  # False: this was logged before
     "Log one change of a step; the same change twice is one row"
@@ -116,7 +116,7 @@ def log_workflow_step(
         == 1
     )  # fmt: skip
 
-
+# %% ../nbs/70_workflow.ipynb #2afd315c
 def step_result(
     store: Store | Tx,  # Where
     cycle_id: str,  # Which cycle
@@ -133,7 +133,7 @@ def step_result(
 def update_service_health(
     store: Store | Tx,  # Where
     service_name: str,  # What is being watched
-    status: HealthStatus | str,
+    status: HealthStatus | str,  # A word of HealthStatus
     metrics: Mapping[str, Any]
     | None = None,  # asof (aware, required), output_at, error_message, anything else
 ) -> bool:  # True when stored
@@ -177,7 +177,7 @@ def resolve_config(
         )
     return Config(values)
 
-
+# %% ../nbs/70_workflow.ipynb #e3e37efd
 def get_configuration(
     store: Store | Tx,  # Where
     key: str,  # A name of the registry
@@ -190,7 +190,7 @@ def get_configuration(
         )
     return resolve_config(store, home or Path("/nonexistent"))[key]
 
-# %% ../nbs/70_workflow.ipynb #1b5f7851
+# %% ../nbs/70_workflow.ipynb #921a964d
 def set_configuration(
     store: Store | Tx,  # Where
     key: str,  # A name of the registry
@@ -212,7 +212,7 @@ def set_configuration(
         k=key, v=str(REGISTRY[key].parse(value)), t=aware(asof), w=who, r=reason,
     )  # fmt: skip
 
-
+# %% ../nbs/70_workflow.ipynb #4963305b
 def cycle_config(
     config: Config,  # Values in force
     mode: TradingMode | str,  # How daring

@@ -176,8 +176,12 @@ class Day:
                 ))  # fmt: skip
         self.s.upsert("scan_results", rows, keys=["cycle_id", "security_id", "scan_timestamp"])
         names = {sid: symbol for symbol, sid in self.ids.items()}
-        found = self.s.rows("select scan_result_id, security_id, scan_timestamp from scan_results where selected_for_trading")
-        self.scan_ids = {(names[r["security_id"]], r["scan_timestamp"]): r["scan_result_id"] for r in found}
+        found = self.s.rows(
+            "select scan_result_id, security_id, scan_timestamp from scan_results where selected_for_trading"
+        )
+        self.scan_ids = {
+            (names[r["security_id"]], r["scan_timestamp"]): r["scan_result_id"] for r in found
+        }
 
     def drop(self, rank):
         if rank == 101:

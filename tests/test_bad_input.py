@@ -7,7 +7,15 @@ import pytest
 
 from catalyst.cli import main
 
-GOOD = {"symbol": ["AAA"], "ts": ["2025-08-13T13:30:00+00:00"], "open": [10.0], "high": [11.0], "low": [9.0], "close": [10.5], "volume": [100]}
+GOOD = {
+    "symbol": ["AAA"],
+    "ts": ["2025-08-13T13:30:00+00:00"],
+    "open": [10.0],
+    "high": [11.0],
+    "low": [9.0],
+    "close": [10.5],
+    "volume": [100],
+}
 
 
 def ask(capsys, *argv):
@@ -27,41 +35,100 @@ def bars(tmp_path, change=None, name="bars.csv", drop=()):
 
 @pytest.mark.parametrize(
     "session, says",
-    [("2025-12-25", "holiday"), ("2025-08-16", "weekend"), ("tomorrow", "a date such as"), ("1850-01-02", "trading day between"), ("2025-08-14", "the bars hold no 2025-08-14")],
+    [
+        ("2025-12-25", "holiday"),
+        ("2025-08-16", "weekend"),
+        ("tomorrow", "a date such as"),
+        ("1850-01-02", "trading day between"),
+        ("2025-08-14", "the bars hold no 2025-08-14"),
+    ],
 )
 def test_session(capsys, tmp_path, session, says):
     home = tmp_path / "home"
-    assert says in ask(capsys, "day", "--session", session, "--bars", bars(tmp_path), "--home", home)
+    assert says in ask(
+        capsys, "day", "--session", session, "--bars", bars(tmp_path), "--home", home
+    )
     assert not (home / "pg").exists()
 
 
 def test_missing_file(capsys, tmp_path):
-    assert "an existing file" in ask(capsys, "day", "--session", "2025-08-13", "--bars", tmp_path / "no.parquet", "--home", tmp_path / "h")
+    assert "an existing file" in ask(
+        capsys,
+        "day",
+        "--session",
+        "2025-08-13",
+        "--bars",
+        tmp_path / "no.parquet",
+        "--home",
+        tmp_path / "h",
+    )
 
 
 @pytest.mark.parametrize(
     "name, content, says",
-    [("x.parquet", b"PAR1 but not really", "x.parquet"), ("x.csv", b"", "x.csv"), ("x.csv", b"\xff\xfe\x00\x00\x01", "x.csv"), ("x.json", b"{}", "x.json")],
+    [
+        ("x.parquet", b"PAR1 but not really", "x.parquet"),
+        ("x.csv", b"", "x.csv"),
+        ("x.csv", b"\xff\xfe\x00\x00\x01", "x.csv"),
+        ("x.json", b"{}", "x.json"),
+    ],
 )
 def test_unreadable_file(capsys, tmp_path, name, content, says):
     (tmp_path / name).write_bytes(content)
-    assert says in ask(capsys, "day", "--session", "2025-08-13", "--bars", tmp_path / name, "--home", tmp_path / "h")
+    assert says in ask(
+        capsys,
+        "day",
+        "--session",
+        "2025-08-13",
+        "--bars",
+        tmp_path / name,
+        "--home",
+        tmp_path / "h",
+    )
 
 
 def test_missing_column_is_named(capsys, tmp_path):
-    assert "close" in ask(capsys, "day", "--session", "2025-08-13", "--bars", bars(tmp_path, drop=["close"]), "--home", tmp_path / "h")
+    assert "close" in ask(
+        capsys,
+        "day",
+        "--session",
+        "2025-08-13",
+        "--bars",
+        bars(tmp_path, drop=["close"]),
+        "--home",
+        tmp_path / "h",
+    )
 
 
 @pytest.mark.parametrize("stamps", [["2025-08-13 13:30:00"], ["2025-08-13 09:30"]])
 def test_naive_times_are_refused(capsys, tmp_path, stamps):
-    assert "time zone" in ask(capsys, "day", "--session", "2025-08-13", "--bars", bars(tmp_path, {"ts": stamps}), "--home", tmp_path / "h").lower()
+    assert (
+        "time zone"
+        in ask(
+            capsys,
+            "day",
+            "--session",
+            "2025-08-13",
+            "--bars",
+            bars(tmp_path, {"ts": stamps}),
+            "--home",
+            tmp_path / "h",
+        ).lower()
+    )
 
 
 def test_home_that_cannot_be_written(capsys, tmp_path):
     assert "--home" in ask(capsys, "db", "init", "--home", "/proc/catalyst")
 
 
-@pytest.mark.parametrize("url", ["postgresql://u:open-sesame@127.0.0.1:1/x", "not a url", "mysql://u:open-sesame@127.0.0.1:1/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:open-sesame@127.0.0.1:1/x",
+        "not a url",
+        "mysql://u:open-sesame@127.0.0.1:1/x",
+    ],
+)
 def test_database_url_that_does_not_answer(capsys, tmp_path, monkeypatch, url):
     monkeypatch.setenv("CATALYST_DATABASE_URL", url)
     assert "sesame" not in ask(capsys, "db", "init", "--home", tmp_path)
@@ -77,7 +144,9 @@ def test_unknown_notebook(capsys, tmp_path):
     assert "10_news" in ask(capsys, "run", "20_scam", "--home", tmp_path)
 
 
-@pytest.mark.parametrize("name, value", [("max_postions", "3"), ("max_positions", "many"), ("max_positions", "5000")])
+@pytest.mark.parametrize(
+    "name, value", [("max_postions", "3"), ("max_positions", "many"), ("max_positions", "5000")]
+)
 def test_configuration(capsys, tmp_path, name, value, monkeypatch):
     monkeypatch.setenv("CATALYST_HOME", os.environ["CATALYST_HOME"])
     ask(capsys, "config", "set", name, value, "--reason", "a test")
@@ -107,8 +176,18 @@ def test_guard_21_duplicates_and_contradictions_are_counted(scratch, tmp_path):
     from catalyst.clock import get_session
     from catalyst.replay import ReplayFeed
 
-    many = {k: v * 6 for k, v in GOOD.items()} | {"high": [11.0, 11.0, 12.0, 8.0, 11.0, 11.0], "volume": [100, 100, 100, 100, 0, 100]}
-    many["ts"] = ["2025-08-13T13:30:00Z", "2025-08-13T13:30:00Z", "2025-08-13T09:30:00-04:00", "2025-08-13T13:45:00Z", "2025-08-13T14:00:00Z", "2025-08-13T14:07:00Z"]
+    many = {k: v * 6 for k, v in GOOD.items()} | {
+        "high": [11.0, 11.0, 12.0, 8.0, 11.0, 11.0],
+        "volume": [100, 100, 100, 100, 0, 100],
+    }
+    many["ts"] = [
+        "2025-08-13T13:30:00Z",
+        "2025-08-13T13:30:00Z",
+        "2025-08-13T09:30:00-04:00",
+        "2025-08-13T13:45:00Z",
+        "2025-08-13T14:00:00Z",
+        "2025-08-13T14:07:00Z",
+    ]
     feed, day = ReplayFeed(bars=bars(tmp_path, many)), get_session("2025-08-13")
     frame = feed.bars(None, "15min", day.starts, day.ends, day.ends)
     tallies = [import_bars(scratch, frame, "15min", feed.name, day.ends) for _ in range(2)]

@@ -120,37 +120,28 @@ def test_a_planted_leak_is_caught(data, monkeypatch, name):
         check_wall(data, ASOF)
 
 
-def test_by_hand(data):
+@pytest.mark.parametrize("security_id", [1, 2, 3, 4])
+def test_by_hand(data, security_id):
     "Every price and volume feature of one security, from a plain loop"
-    bars = data[0]
-    row, one = look(data, ASOF).loc[3], bars.loc[3]
+    row, one = look(data, ASOF).loc[security_id], data[0].loc[security_id]
     one = one[one.available_at <= ASOF]
-    local = one.index.tz_convert(NEW_YORK)
-    today = one[local.date == ASOF.astimezone(NEW_YORK).date()]
-    before = one[local.date < ASOF.astimezone(NEW_YORK).date()]
-    assert (
-        row.close == today.close.iloc[-1]
-        and row.bar_ts == today.index[-1]
-        and row.bar_age_minutes == 0
-    )
-    assert row.prev_close == before.close.iloc[-1]
+    local, date = one.index.tz_convert(NEW_YORK), ASOF.astimezone(NEW_YORK).date()
+    today, before = one[local.date == date], one[local.date < date]
+    assert row.close == today.close.iloc[-1] and row.bar_ts == today.index[-1]
+    assert row.bar_age_minutes == 0 and row.volume == today.volume.iloc[-1]
+    assert row.prev_close == before.close.iloc[-1] and row.day_open == today.open.iloc[0]
     assert row.change_pct == pytest.approx(row.close / row.prev_close - 1)
     assert row.gap_pct == pytest.approx(today.open.iloc[0] / row.prev_close - 1)
-    assert (row.day_high, row.day_low, row.day_volume) == (
-        today.high.max(),
-        today.low.min(),
-        today.volume.sum(),
-    )
+    range_and_volume = today.high.max(), today.low.min(), today.volume.sum()
+    assert (row.day_high, row.day_low, row.day_volume) == range_and_volume
     days = before.groupby(before.index.tz_convert(NEW_YORK).date)
     assert row.mean_volume_20d == pytest.approx(days.volume.sum().tail(20).mean())
-    so_far = days.apply(
-        lambda d: d[
-            d.index.tz_convert(NEW_YORK).time <= today.index.tz_convert(NEW_YORK).time[-1]
-        ].volume.sum()
-    )
+    reached = today.index.tz_convert(NEW_YORK).time[-1]
+    early = before[before.index.tz_convert(NEW_YORK).time <= reached]
+    so_far = early.groupby(early.index.tz_convert(NEW_YORK).date).volume.sum()
     assert row.relative_volume == pytest.approx(today.volume.sum() / so_far.tail(20).mean())
     for name in FROM_INDICATORS:
-        np.testing.assert_equal(row[name], data[1].loc[(3, row.bar_ts), name])
+        np.testing.assert_equal(row[name], data[1].loc[(security_id, row.bar_ts), name])
 
 
 def test_catalyst_decays_and_the_best_speaks(data):

@@ -207,6 +207,18 @@ def test_support_is_confirmed_and_below(data, ind):
             np.testing.assert_equal(got.support_level.iloc[at], expected)
 
 
+def test_a_swing_is_known_when_it_is_confirmed(data):
+    "At every bar, what is known then is what the whole series says was confirmed by then"
+    high, low = (data.loc[1][c].to_numpy() for c in ("high", "low"))
+    for k in (1, 3):
+        whole = swings(high, low, k)
+        assert (whole.confirmed_at == whole.pivot_at + k).all() and len(whole.kind) > 20
+        for n in range(len(high)):
+            early, keep = swings(high[:n], low[:n], k), whole.confirmed_at < n
+            for a, b in zip(early, whole, strict=True):
+                np.testing.assert_array_equal(a, b[keep])
+
+
 def test_warm_up_is_null_with_a_reason(ind):
     "guard-16: missing is null with a reason, never a number"
     for sid in (1, 2):
@@ -217,6 +229,7 @@ def test_warm_up_is_null_with_a_reason(ind):
                     got[name].iloc[: need - 1].isna().all()
                     and got[name].iloc[need - 1 :].notna().all()
                 ), name
+                assert got.null_reason.iloc[need - 2][name].endswith(f"has {need - 1}"), name
                 assert got.null_reason.iloc[0][name] == f"warm-up: needs {need} bars, has 1"
     nulls = ind[VALUES].isna()
     assert all(

@@ -63,6 +63,37 @@ def test_nothing_repaints_in_random_walks(data):
     assert whole.pattern_type.nunique() >= 8
 
 
+def test_nothing_repaints_at_any_bar():
+    "Every bar of a walk is the last one once: a pattern that is known a single bar too early shows"
+    bars = walk(300, seed=21, ids=(1,))
+    whole = detect(bars, "15min")
+    for n in range(1, 301):
+        expected = known_by(whole, bars, bars.available_at.iloc[n - 1])
+        pd.testing.assert_frame_equal(detect(bars.iloc[:n], "15min"), expected)
+    assert whole.pattern_type.nunique() >= 7
+
+
+def test_bias_follows_the_type(data):
+    found = detect(data, "15min")
+    sides = found.groupby("pattern_type").bias.unique().map(sorted).to_dict()
+    assert sides.pop("consolidation") == ["neutral"]
+    assert sides.pop("opening_range_breakout") == ["bearish", "bullish"]
+    bullish = {"double_bottom", "ascending_triangle", "bull_flag", "bullish_reversal"}
+    assert sides == {
+        k: ["bullish"] if k in bullish else ["bearish"] for k in sides
+    } and bullish <= set(sides)
+
+
+def test_a_range_and_a_breakout_are_told_once(data):
+    found = detect(data, "15min")
+    place = pd.Series(np.arange(900), index=data.loc[1].index)
+    for _, ranges in found[found.pattern_type == "consolidation"].groupby("security_id"):
+        assert len(ranges) > 2 and (np.diff(place[ranges.ts]) > 20).all()
+    opening = found[found.pattern_type == "opening_range_breakout"]
+    day = opening.ts.dt.tz_convert("America/New_York").dt.date
+    assert not opening.assign(day=day).duplicated(["security_id", "day", "bias"]).any()
+
+
 def test_nothing_repaints_in_real_bars(shared):
     raw = pd.read_parquet(shared / "ibkr_15min_101_2025.parquet")
     bars = bars_frame(raw[raw.symbol.isin(["AAPL", "NVDA", "SPY"])], 900)

@@ -14,9 +14,25 @@ from catalyst.markup import DARK, LIGHT, clean, contrast, el, words
 from catalyst.record import read_day
 from catalyst.report import day_report, render
 from catalyst.schema import scratch_store
-from catalyst.tables import account_table, day_summary, decisions_table, fingerprint, funnel_table, orders_table, positions_table, quarantine_table, runs_table
+from catalyst.tables import (
+    account_table,
+    day_summary,
+    decisions_table,
+    fingerprint,
+    funnel_table,
+    orders_table,
+    positions_table,
+    quarantine_table,
+    runs_table,
+)
 
-EVIL = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "A\x01\u202eB' onmouseover='x", "</title></svg></style><svg onload=x>", "&lt;b&gt;" + "y" * 100_000]
+EVIL = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "A\x01\u202eB' onmouseover='x",
+    "</title></svg></style><svg onload=x>",
+    "&lt;b&gt;" + "y" * 100_000,
+]
 LATE = at(15)
 
 
@@ -64,22 +80,35 @@ def test_nothing_from_outside_becomes_markup(tmp_path):
         cycle = Day(store, headlines=dict(zip(CHOSEN, EVIL, strict=True))).fill()
         bad = EVIL[1]
         store.run("update news_sources set source_name = :b", b=EVIL[0])
-        store.run("update scan_results set reason = :b where rank = 7", b=EVIL[0] + "z" * 50_000)
+        store.run(
+            "update scan_results set reason = :b where rank = 7", b=bad + EVIL[0] + "z" * 50_000
+        )
         store.run("update runs set error = :b where error is not null", b=bad)
         store.run("update risk_events set message = :b", b=bad)
         store.run("update quarantine set row_text = :b, reason = :b", b=EVIL[3])
         store.run("update service_health set error_message = :b", b=bad)
-        store.run("update securities set name = :b where symbol = 'NVDA'", b=EVIL[3])
-        store.run("update signals set setup = :b where security_id = (select security_id from securities where symbol = 'MRNA')", b=EVIL[0])
+        store.run("update securities set name = :b where symbol = 'NVDA'", b=bad + EVIL[3])
+        store.run(
+            "update signals set setup = :b where security_id = (select security_id from securities where symbol = 'MRNA')",
+            b=EVIL[0],
+        )
         store.run("update pattern_analysis set pattern_type = :b", b=bad)
-        store.run("update workflow_log set details = jsonb_build_object('no_plan', jsonb_build_object('TSLA', cast(:b as text))) where step = '50_trade'", b=bad)
-        store.run("update news_sentiment set decided_by = jsonb_build_object('tone', jsonb_build_object('words', jsonb_build_object(cast(:b as text), 1.5)))", b=bad)
+        store.run(
+            "update workflow_log set details = jsonb_build_object('no_plan', jsonb_build_object('TSLA', cast(:b as text))) where step = '50_trade'",
+            b=bad,
+        )
+        store.run(
+            "update news_sentiment set decided_by = jsonb_build_object('tone', jsonb_build_object('words', jsonb_build_object(cast(:b as text), 1.5)))",
+            b=bad,
+        )
         text = day_report(store, cycle, LATE, tmp_path / "day.html").read_text("utf-8")
     found = Reader(text)
     assert {tag for tag, _ in found.elements} <= KNOWN
     assert [tag for tag, _ in found.elements].count("script") == 1
     for tag, attributes in found.elements:
-        assert not {a for a in attributes if a.startswith("on") or a in ("src", "srcset", "action")}, (tag, attributes)
+        assert not {
+            a for a in attributes if a.startswith("on") or a in ("src", "srcset", "action")
+        }, (tag, attributes)
         assert attributes.get("href", "#").startswith("#")
     assert not found.open and not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)
     assert len(text.encode()) < 3_000_000 and max(map(len, found.text)) < 25_000
@@ -89,7 +118,9 @@ def test_nothing_from_outside_becomes_markup(tmp_path):
 def test_the_page_needs_nothing_else(filled):
     text = page_of(*filled)
     assert not re.findall(r"https?://|url\(|@import|<link|<img|<iframe", text)
-    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1].replace("&#x27;", "'")
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1].replace(
+        "&#x27;", "'"
+    )
     script = re.search(r"<script>(.*?)</script>", text, re.S)[1]
     digest = __import__("base64").b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert policy.startswith("default-src 'none'") and f"'sha256-{digest}'" in policy
@@ -100,15 +131,26 @@ def test_well_formed_and_readable_by_ear(filled):
     assert not found.open
     assert dict(found.elements)["html"]["lang"] == "en"
     levels = [int(tag[1]) for tag, _ in found.elements if re.fullmatch(r"h[1-6]", tag)]
-    assert levels[0] == 1 and levels.count(1) == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:]))
+    assert (
+        levels[0] == 1
+        and levels.count(1) == 1
+        and all(b - a <= 1 for a, b in zip(levels, levels[1:]))
+    )
     for tag, attributes in found.elements:
         if tag == "svg":
             assert attributes["role"] == "img" and attributes["aria-label"]
         if tag == "th":
             assert attributes["scope"] == "col"
-    assert found.text.count("All times are New York time.") == 1 or "".join(found.text).count("All times are New York") == 1
-    boxes = [a for t, a in found.elements if t == "div" and "scroll" in (a.get("class") or "").split()]
-    assert len(boxes) == [t for t, _ in found.elements].count("table") and all(b["aria-label"] and b["tabindex"] == "0" for b in boxes)
+    assert (
+        found.text.count("All times are New York time.") == 1
+        or "".join(found.text).count("All times are New York") == 1
+    )
+    boxes = [
+        a for t, a in found.elements if t == "div" and "scroll" in (a.get("class") or "").split()
+    ]
+    assert len(boxes) == [t for t, _ in found.elements].count("table") and all(
+        b["aria-label"] and b["tabindex"] == "0" for b in boxes
+    )
 
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK])
@@ -124,17 +166,59 @@ def test_nothing_later_is_shown():
         day = Day(store)
         cycle = day.fill()
         before, numbers = page_of(store, cycle, asof), day_summary(store, cycle, asof)
-        store.run("update trading_history set open = open * 2, high = high * 2, low = low * 2, close = close * 2, volume = volume + 9 where available_at > :t", t=asof)
-        store.run("delete from scan_results r where scan_timestamp > :t and not exists (select from signals g where g.scan_result_id = r.scan_result_id)", t=asof)
-        store.run("update news_sentiment set headline = 'LATER', catalyst_strength = 1 where received_at > :t", t=asof)
-        store.run("update positions set realized_pnl = 9999, exit_price = 1, close_reason = 'LATER' where closed_at > :t", t=asof)
+        store.run(
+            "update trading_history set open = open * 2, high = high * 2, low = low * 2, close = close * 2, volume = volume + 9 where available_at > :t",
+            t=asof,
+        )
+        store.run(
+            "delete from scan_results r where scan_timestamp > :t and not exists (select from signals g where g.scan_result_id = r.scan_result_id)",
+            t=asof,
+        )
+        store.run(
+            "update news_sentiment set headline = 'LATER', catalyst_strength = 1 where received_at > :t",
+            t=asof,
+        )
+        store.run(
+            "update positions set realized_pnl = 9999, exit_price = 1, close_reason = 'LATER' where closed_at > :t",
+            t=asof,
+        )
         store.run("update positions set last_price = 1, unrealized_pnl = -5")
         store.run("update orders set status_reason = 'LATER' where ended_at > :t", t=asof)
         store.run("update fills set price = 1 where filled_at > :t", t=asof)
         store.run("update quarantine set reason = reason || '' where seen_at > :t", t=asof)
-        day.insert("quarantine", kind="bars", feed="x", reason="LATER", row_hash="l", row_text="LATER", seen_at=at(12))
-        day.insert("risk_events", event_key="l", cycle_id=cycle, event_type="later", severity="critical", message="LATER", action_taken="", occurred_at=at(12))
-        day.insert("workflow_log", cycle_id=cycle, step="60_monitor", slot_at=at(12), status="failed", details={}, error_message="LATER")
+        store.run(
+            """insert into news_sentiment (revision_id, security_id, time_id, headline, source_id, published_at, received_at)
+               select revision_id, :s, time_id, 'LATER', source_id, published_at, received_at from news_sentiment where received_at > :t""",
+            s=day.ids["NVDA"], t=asof,
+        )  # fmt: skip
+        day.insert(
+            "quarantine",
+            kind="bars",
+            feed="x",
+            reason="LATER",
+            row_hash="l",
+            row_text="LATER",
+            seen_at=at(12),
+        )
+        day.insert(
+            "risk_events",
+            event_key="l",
+            cycle_id=cycle,
+            event_type="later",
+            severity="critical",
+            message="LATER",
+            action_taken="",
+            occurred_at=at(12),
+        )
+        day.insert(
+            "workflow_log",
+            cycle_id=cycle,
+            step="60_monitor",
+            slot_at=at(12),
+            status="failed",
+            details={},
+            error_message="LATER",
+        )
         after = page_of(store, cycle, asof)
         assert after == before and "LATER" not in after
         assert day_summary(store, cycle, asof) == numbers
@@ -144,15 +228,31 @@ def test_nothing_later_is_shown():
 def test_as_of_each_table(filled):
     store, cycle = filled
     early = at(10, 5)
-    assert set(orders_table(store, cycle, early).status) <= {"accepted", "held", "filled", "expired"}
+    assert set(orders_table(store, cycle, early).status) <= {
+        "accepted",
+        "held",
+        "filled",
+        "expired",
+    }
     entries = orders_table(store, cycle, early).query("purpose == 'entry'")
     assert list(entries.status) == ["accepted", "accepted"] and entries.filled_quantity.sum() == 0
     assert positions_table(store, cycle, early).empty
     held = positions_table(store, cycle, at(11)).set_index("symbol")
-    assert set(held.status) == {"open"} and held.exit_price.isna().all() and held.r_multiple.isna().all()
+    assert (
+        set(held.status) == {"open"}
+        and held.exit_price.isna().all()
+        and held.r_multiple.isna().all()
+    )
     done = positions_table(store, cycle, LATE).set_index("symbol")
-    assert (done.status["NVDA"], done.close_reason["NVDA"], done.status["MRNA"]) == ("closed", "target", "open")
-    assert len(decisions_table(store, cycle, early)) == 6 and len(decisions_table(store, cycle, LATE)) == 10
+    assert (done.status["NVDA"], done.close_reason["NVDA"], done.status["MRNA"]) == (
+        "closed",
+        "target",
+        "open",
+    )
+    assert (
+        len(decisions_table(store, cycle, early)) == 6
+        and len(decisions_table(store, cycle, LATE)) == 10
+    )
     assert len(funnel_table(store, cycle, early)) == 14
     assert quarantine_table(store, cycle, at(7)).empty
     assert runs_table(store, cycle, at(9)).step.tolist() == ["10_news"]
@@ -163,12 +263,19 @@ def test_every_drop_has_its_reason(filled):
     day = read_day(store, cycle, LATE)
     for at_, funnel in day.funnel.groupby("scan_timestamp"):
         assert funnel.ended_here.sum() == 101 == funnel.reached.iloc[0]
-        assert (funnel.reached.shift(-1, fill_value=0) + funnel.ended_here - funnel.reached).iloc[:-1].eq(0).all()
+        assert (
+            (funnel.reached.shift(-1, fill_value=0) + funnel.ended_here - funnel.reached)
+            .iloc[:-1]
+            .eq(0)
+            .all()
+        )
         dropped = funnel[funnel.stage != "selected"]
         assert [sum(r.values()) for r in dropped.reasons] == dropped.ended_here.tolist()
     text = page_of(store, cycle)
     last = day.scans[day.scans.scan_timestamp == day.scans.scan_timestamp.max()]
-    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", text.split('aria-label="Scan at 12:00"')[1].split("</table>")[0])
+    rows = re.findall(
+        r"<tr[^>]*>(.*?)</tr>", text.split('aria-label="Scan at 12:00"')[1].split("</table>")[0]
+    )
     shown = {words(r).split()[0]: words(r) for r in rows}
     assert all(r.reason in shown[r.symbol] for r in last.itertuples())
 
@@ -176,7 +283,9 @@ def test_every_drop_has_its_reason(filled):
 def test_refusals_name_their_checks(filled):
     store, cycle = filled
     refused = decisions_table(store, cycle, LATE).query("verdict == 'refused'")
-    assert refused.deciding.tolist() == ["positions: 6 against 5 positions; sector exposure: 6 against 5 dollars"]
+    assert refused.deciding.tolist() == [
+        "positions: 6 against 5 positions; sector exposure: 6 against 5 dollars"
+    ]
     text = words(page_of(store, cycle))
     assert refused.deciding[refused.index[0]] in text
     assert day_summary(store, cycle, LATE)["refused"][0].startswith("buy 50 AAPL: positions: 6")
@@ -185,9 +294,13 @@ def test_refusals_name_their_checks(filled):
 def test_the_account_adds_up(filled):
     store, cycle = filled
     a, p = account_table(store, cycle, LATE).value, positions_table(store, cycle, LATE)
-    assert a["equity"] == pytest.approx(100_000 + p.realized_pnl.sum() + p.open_pnl.sum() - p.fees[p.status == "open"].sum())
+    assert a["equity"] == pytest.approx(
+        100_000 + p.realized_pnl.sum() + p.open_pnl.sum() - p.fees[p.status == "open"].sum()
+    )
     assert (a["won"], a["lost"], a["open_positions"]) == (1, 0, 1)
-    assert a["equity"] - a["starting_equity"] == pytest.approx(read_day(store, cycle, LATE).profit.pnl.iloc[-1])
+    assert a["equity"] - a["starting_equity"] == pytest.approx(
+        read_day(store, cycle, LATE).profit.pnl.iloc[-1]
+    )
 
 
 def test_more_news_does_not_multiply_trades():
@@ -203,7 +316,10 @@ def test_more_news_does_not_multiply_trades():
             s=nvda,
         )
         store.run("update securities set sector_id = null where security_id = :s", s=nvda)
-        assert (day_summary(store, cycle, LATE), len(read_day(store, cycle, LATE).lineage)) == before
+        assert (
+            day_summary(store, cycle, LATE),
+            len(read_day(store, cycle, LATE).lineage),
+        ) == before
 
 
 def test_what_is_missing_says_why():
@@ -212,7 +328,14 @@ def test_what_is_missing_says_why():
         day.cycle_row()
         text = page_of(store, day.cycle)
         assert "missing: the broker keeps this account" in text
-        for sentence in ("No scan has run", "No security was selected", "Nothing was proposed to risk", "Nothing was held", "No run is on record", "No news item was received"):
+        for sentence in (
+            "No scan has run",
+            "No security was selected",
+            "Nothing was proposed to risk",
+            "Nothing was held",
+            "No run is on record",
+            "No news item was received",
+        ):
             assert sentence in text, sentence
         summary = day_summary(store, day.cycle, LATE)
         assert summary["equity"] is None and summary["orders"] == 0
@@ -221,7 +344,9 @@ def test_what_is_missing_says_why():
 def test_a_position_without_bars_has_no_mark():
     with scratch_store() as store:
         cycle = Day(store).fill()
-        store.run("delete from trading_history h using securities s where s.security_id = h.security_id and s.symbol = 'MRNA'")
+        store.run(
+            "delete from trading_history h using securities s where s.security_id = h.security_id and s.symbol = 'MRNA'"
+        )
         p = positions_table(store, cycle, LATE).set_index("symbol")
         assert p.open_pnl.isna()["MRNA"] and p.null_reason["MRNA"]
         a = account_table(store, cycle, LATE)
@@ -230,7 +355,9 @@ def test_a_position_without_bars_has_no_mark():
         assert "No bar of MRNA was known by then" in text and "an unknown amount" in text
 
 
-@pytest.mark.parametrize("world, label", [("simulated", "SIMULATED"), ("replay", "REPLAY"), ("alpaca", "PAPER")])
+@pytest.mark.parametrize(
+    "world, label", [("simulated", "SIMULATED"), ("replay", "REPLAY"), ("alpaca", "PAPER")]
+)
 def test_the_world_is_labelled(world, label):
     with scratch_store() as store:
         day = Day(store, world=world)
@@ -243,14 +370,25 @@ def test_the_world_is_labelled(world, label):
 def test_fingerprint_is_the_day_and_not_the_ids(filled):
     store, cycle = filled
     with scratch_store() as other:
-        for name in ("signals_signal_id", "risk_approvals_approval_id", "orders_order_id", "positions_position_id", "fills_fill_id"):
+        for name in (
+            "signals_signal_id",
+            "risk_approvals_approval_id",
+            "orders_order_id",
+            "positions_position_id",
+            "fills_fill_id",
+        ):
             other.run(f"alter sequence {name}_seq restart with 5000")
         day = Day(other)
         assert day.fill() == cycle
         same = fingerprint(other, cycle)
         other.run("update runs set started_at = started_at + interval '1 day'")
         assert fingerprint(other, cycle) == same == fingerprint(store, cycle)
-        for change in ("update signals set confidence = 0.72 where confidence = 0.71", "update orders set status_reason = 'x'", "update fills set price = price + 0.01", "update positions set close_reason = 'x' where status = 'closed'"):
+        for change in (
+            "update signals set confidence = 0.72 where confidence = 0.71",
+            "update orders set status_reason = 'x' where purpose = 'stop'",
+            "update fills set price = price + 0.01",
+            "update positions set close_reason = 'x' where status = 'closed'",
+        ):
             before = fingerprint(other, cycle)
             other.run(change)
             assert (fingerprint(other, cycle) == before) == ("status_reason" in change), change
@@ -283,7 +421,9 @@ def test_the_file_is_whole_or_old(filled, tmp_path, monkeypatch):
         day_report(store, cycle, LATE, path)
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["day.html"]
     monkeypatch.undo()
-    assert day_report(store, cycle, LATE, path) == path and path.read_text("utf-8").startswith("<!doctype html>")
+    assert day_report(store, cycle, LATE, path) == path and path.read_text("utf-8").startswith(
+        "<!doctype html>"
+    )
 
 
 def test_the_same_instant_gives_the_same_page(filled):
@@ -297,7 +437,15 @@ def test_an_unknown_cycle_is_refused(filled, tmp_path):
 
 
 def test_naive_instants_are_refused(filled):
-    for read in (account_table, positions_table, orders_table, decisions_table, funnel_table, runs_table, quarantine_table):
+    for read in (
+        account_table,
+        positions_table,
+        orders_table,
+        decisions_table,
+        funnel_table,
+        runs_table,
+        quarantine_table,
+    ):
         with pytest.raises(InputError, match="asof"):
             read(*filled, LATE.replace(tzinfo=None))
 
