@@ -301,19 +301,11 @@ def card(
         else f"Selected at {times}.",
         cls="soft wide",
     )
-    return el(
-        "article",
-        title,
-        chosen,
-        el(
-            "figure",
-            _chart(day, security_id, row.symbol),
-            caption,
-            plan_words(day, security_id, row.symbol),
-        ),
-        el("div", *news_words(day, security_id)),
-        cls="card",
-    )
+    left, right = [_chart(day, security_id, row.symbol), caption], news_words(day, security_id)
+    (left if len(right) > 2 else right).append(
+        plan_words(day, security_id, row.symbol)
+    )  # the shorter side takes the plan
+    return el("article", title, chosen, el("figure", *left), el("div", *right), cls="card")
 
 # %% ../nbs/79_cards.ipynb #db3a0ad4
 def candidates_section(

@@ -46,7 +46,7 @@ log = get_logger("day")
 
 # %% ../nbs/82_day.ipynb #6fec503f
 def write_report(
-    desk: Desk,
+    desk: Desk,  # The desk, after the close
 ) -> dict[str, Any]:  # due, done, and the page's path
     "Write the page of the day into the home folder"
     path = report_path(desk.settings, desk.cycle_id)
@@ -102,7 +102,7 @@ def run_fast(
     end_run(desk.store, run)
     return run
 
-# %% ../nbs/82_day.ipynb #f905b8c6
+# %% ../nbs/82_day.ipynb #d31d3158
 @contextmanager
 def _alone(store: Store) -> Iterator[None]:
     "One replay at a time in one database"
@@ -113,14 +113,14 @@ def _alone(store: Store) -> Iterator[None]:
             )
         yield
 
-
+# %% ../nbs/82_day.ipynb #4469e241
 def _bar(plan: list) -> Iterator:
     "A progress bar when somebody is watching"
     from tqdm import tqdm
 
     return tqdm(plan, unit="run", disable=not sys.stderr.isatty(), leave=False)
 
-# %% ../nbs/82_day.ipynb #d31d3158
+# %% ../nbs/82_day.ipynb #55ea0f2c
 def replay_day(
     settings: Settings,  # World simulated or replay
     session: Session,  # Which day
@@ -153,7 +153,7 @@ def as_notebook(
     some = job.notebook == "80_report" or (local.minute == 0 and local.hour % 2 == 0)
     return {"all": True, "some": some, "none": False}[notebooks]
 
-
+# %% ../nbs/82_day.ipynb #54519de6
 @contextmanager
 def _runner(
     settings: Settings, store: Store, feed, notebooks: str, mode: str

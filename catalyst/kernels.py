@@ -65,7 +65,7 @@ def nest_main(
             _become_kernel(peer)
         peer.close()
 
-
+# %% ../nbs/74_kernels.ipynb #59964abe
 def _become_kernel(peer: socket.socket) -> None:
     "In the fork: take the request's environment and be a kernel until it ends"
     import signal
@@ -85,7 +85,7 @@ def _become_kernel(peer: socket.socket) -> None:
     )
     os._exit(0)
 
-
+# %% ../nbs/74_kernels.ipynb #54313bd3
 def _follow(peer: socket.socket) -> None:
     "Pass interrupts on; end when the process in front is gone"
     import signal

@@ -156,12 +156,12 @@ def _unplanned(
     return reasons
 
 # %% ../nbs/78_record.ipynb #3912b809
-_TABLES = {
+_TABLES = {  # Field of `Day` to its reader
     "account": account_table, "funnel": funnel_table, "decisions": decisions_table, "orders": orders_table,
     "runs": runs_table, "aside": quarantine_table, "summary": day_summary, "no_plan": _unplanned,
 }  # fmt: skip
 
-
+# %% ../nbs/78_record.ipynb #a4c3f5af
 def read_day(
     store: Store,  # Where
     cycle_id: str,  # Which day

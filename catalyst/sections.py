@@ -198,7 +198,7 @@ def decision_line(
         cls="line",
     )
 
-
+# %% ../nbs/79_sections.ipynb #405cbbfb
 def decision_lines(
     day: Day,  # From `read_day`
 ) -> Iterable[Html]:
