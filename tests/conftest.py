@@ -15,6 +15,20 @@ for name in [n for n in os.environ if n.startswith(("CATALYST_", "APCA_"))]:
         del os.environ[name]
 
 
+def pytest_sessionstart(session):
+    "Scratch databases need not survive a power cut, and disks are slow at promising that they do"
+    if os.environ.get("CATALYST_TEST_DATABASE_URL"):
+        return
+    from catalyst.server import Server, start_server
+    from catalyst.store import connect
+
+    server = start_server(Server(Path(_HOME.name)))
+    with connect(server.url(), "postgres") as c:
+        for name in ("fsync", "full_page_writes", "synchronous_commit"):
+            c.execute(f"alter system set {name} = off")
+        c.execute("select pg_reload_conf()")
+
+
 def pytest_sessionfinish(session):
     from catalyst.server import Server, stop_server
 
