@@ -46,10 +46,14 @@ def bench_copy(n=1_000_000, repeats=3):
     import pandas as pd
 
     from catalyst.bars import SPAN, _write
+    import io
+
+    from pyarrow import Table, csv
+
     from catalyst.clock import sessions_between, slots
     from catalyst.core import Timeframe
     from catalyst.schema import scratch_store
-    from catalyst.store import _csv, connect
+    from catalyst.store import connect
 
     per_day = [
         t for s in sessions_between(date(2024, 1, 2), date(2024, 12, 31)) for t in slots(s)[:-1]
@@ -87,7 +91,13 @@ def bench_copy(n=1_000_000, repeats=3):
             )[list(flat.columns)]
             raw["volume"] = raw.volume.astype("int64")
             start = time.perf_counter()
-            data = _csv(raw)
+            out = io.BytesIO()
+            csv.write_csv(
+                Table.from_pandas(raw, preserve_index=False),
+                out,
+                csv.WriteOptions(include_header=False),
+            )
+            data = out.getvalue()
             serialise = time.perf_counter() - start
             with connect(store.url) as c:
                 start = time.perf_counter()
@@ -98,9 +108,13 @@ def bench_copy(n=1_000_000, repeats=3):
     mid = sorted(ratios)[len(ratios) // 2]
     row(f"upsert of {n:,} bars, keys and uniqueness on", f"{mid[1]:,.0f} rows/s")
     row("raw COPY of the same rows into a bare table", f"{mid[2]:,.0f} rows/s")
-    row("ratio, both from the frame", f"{mid[3]:.2f}", "aim: 0.5 or better")
     every = ", ".join(f"{r[0]:.2f}" for r in ratios)
-    row("ratio, ours from the frame, raw from ready bytes", f"{mid[0]:.2f}  (all: {every})")
+    row(
+        "ratio, ours from the frame, raw from ready bytes",
+        f"{mid[0]:.2f}  (all: {every})",
+        "aim: 0.5 or better",
+    )
+    row("ratio, both from the frame", f"{mid[3]:.2f}")
 
 
 def bench_demo():

@@ -79,11 +79,13 @@ catalyst_weight          | 0.40   | share      | 0 | 1      | scan    | Weight o
 volume_weight            | 0.20   | share      | 0 | 1      | scan    | Weight of relative volume
 momentum_weight          | 0.15   | share      | 0 | 1      | scan    | Weight of the move since the previous close
 technical_weight         | 0.25   | share      | 0 | 1      | scan    | Weight of trend and room to move
+min_weight_known         | 0.5    | share      | 0 | 1      | scan    | Part of the weights that must be known for a composite score
 catalyst_half_life_hours | 4.0    | hours      | 0.1 | 1000 | catalysts | Age at which a catalyst counts half
 """
 
 # %% ../nbs/04_config.ipynb #fae10093
 _TRACK = """
+ultra_high_freq_interval | 60     | seconds    | 60 | 86400 | track   | Collection interval, tier ultra_high: the five
 high_freq_interval       | 900    | seconds    | 60 | 86400 | track   | Collection interval, tier high
 medium_freq_interval     | 3600   | seconds    | 60 | 86400 | track   | Collection interval, tier medium
 low_freq_interval        | 86400  | seconds    | 60 | 604800 | track  | Collection interval, tier low
@@ -94,6 +96,7 @@ medium_freq_age_days     | 7.0    | days       | 1 | 365    | track   | Hourly r
 low_freq_age_days        | 30.0   | days       | 1 | 3650   | track   | Tier low is archived after this long without activity
 volatility_threshold     | 0.02   | share      | 0 | 1      | track   | 15-minute volatility that promotes
 relative_volume_threshold | 2.0   | multiple   | 0 | 100    | track   | Relative volume that promotes
+quiet_volume             | 0.5    | multiple   | 0 | 100    | track   | Relative volume below which a security is cooling
 news_threshold           | 5      | items      | 0 | 1000   | track   | Recent items that promote
 flatline_periods         | 4      | slots      | 1 | 1000   | track   | Flat slots that demote
 flat_move                | 0.001  | share      | 0 | 1      | track   | Smaller moves count as flat
@@ -108,6 +111,9 @@ stop_atr_multiple        | 2.0    | multiple of ATR | 0.1 | 20 | signals | Dista
 target_atr_multiple      | 3.5    | multiple of ATR | 0.1 | 50 | signals | Distance from entry to target
 entry_offset_pct         | 0.001  | share      | 0 | 0.05   | signals | How far beyond the last price an entry limit may reach
 signal_life_minutes      | 60     | minutes    | 1 | 390    | signals | A plan not entered by then is dropped
+pullback_atr             | 0.5    | multiple of ATR | 0 | 10 | signals | How near to the VWAP a pullback ends
+behind_atr               | 0.25   | multiple of ATR | 0 | 10 | signals | How far behind a level a stop stands
+headroom                 | 1.05   | multiple of min_reward_risk | 1 | 10 | signals | What a plan still pays when its stop is moved
 """
 
 # %% ../nbs/04_config.ipynb #07f5f325
@@ -145,9 +151,29 @@ commission_per_share     | 0.0    | dollars    | 0 | 1      | paper   | Fees of 
 """
 
 # %% ../nbs/04_config.ipynb #fa99257b
+_MEMORY = """
+storage_capacity_gb      | 2.5    | gigabytes  | 0.01 | 100000 | storage | What the database may occupy
+storage_alert_share      | 0.8    | share of capacity | 0.1 | 1 | storage | Fuller than this is told
+bar_retention_days       | 730    | days       | 31 | 36500 | ageing  | Intraday bars older than this leave with their month
+correlation_keep_days    | 7      | days       | 1 | 3650   | ageing  | Pairwise correlations older than this are dropped: bars still give them
+correlation_min_observations | 10 | returns    | 3 | 10000  | correlate | Fewer returns in common give no correlation
+min_coverage             | 0.95   | share of slots | 0 | 1  | coverage | A session with fewer bars is a breach
+reuse_gap_sessions       | 90     | sessions   | 20 | 2520  | audit   | A longer silence before a ticker's bars: another company's
+outlier_move             | 20.0   | robust deviations | 4 | 1000 | audit | A bar that jumps so far and comes back is a bad print
+"""
+
+# %% ../nbs/04_config.ipynb #a22af831
+_FLAGS = """
+feature_trading          | 1.0    | share of cycles | 0 | 1 | trade   | Entries are sent; exits always are
+feature_patterns         | 1.0    | share of cycles | 0 | 1 | patterns | Chart and candlestick patterns are looked for
+feature_correlations     | 1.0    | share of cycles | 0 | 1 | correlate | Correlations are computed and stored each night
+feature_ageing           | 1.0    | share of cycles | 0 | 1 | ageing  | High-frequency rows are aged each night
+"""
+
+# %% ../nbs/04_config.ipynb #085d60fc
 _ROWS = [
     line
-    for part in (_SCAN, _TRACK, _SIGNALS, _RISK, _CONDUCT, _TRADE)
+    for part in (_SCAN, _TRACK, _SIGNALS, _RISK, _CONDUCT, _TRADE, _MEMORY, _FLAGS)
     for line in part.strip().splitlines()
 ]
 REGISTRY: dict[str, Parameter] = {p.name: p for p in map(_row, _ROWS)}

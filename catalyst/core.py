@@ -9,10 +9,11 @@ report, a default that filled in for what was missing. This page settles them on
 # %% auto #0
 __all__ = ['Side', 'PositionSide', 'OrderType', 'OrderClass', 'TimeInForce', 'OrderPurpose', 'OrderStatus', 'ENDED',
            'PositionStatus', 'Verdict', 'TradingMode', 'World', 'CycleState', 'StepStatus', 'HealthStatus', 'Severity',
-           'AssetType', 'Timeframe', 'MarketPhase', 'Tier', 'ScanStage', 'ToneLabel', 'CatalystType', 'DOMAINS', 'E',
-           'ENTRY_SIDE', 'EXIT_SIDE', 'SIGN', 'SECRET_NAME', 'URL_PASSWORD', 'ENVIRONMENT', 'CatalystError',
-           'InputError', 'UnavailableError', 'bad', 'word', 'Secret', 'masked', 'MaskFilter', 'get_logger',
-           'default_home', 'Settings', 'read_toml', 'load_settings', 'resource_dir', 'Tally']
+           'AssetType', 'Adjustment', 'ActionType', 'Timeframe', 'MarketPhase', 'Tier', 'ScanStage', 'ToneLabel',
+           'CatalystType', 'DOMAINS', 'E', 'ENTRY_SIDE', 'EXIT_SIDE', 'SIGN', 'SECRET_NAME', 'URL_PASSWORD',
+           'ENVIRONMENT', 'CatalystError', 'InputError', 'UnavailableError', 'bad', 'word', 'Secret', 'masked',
+           'MaskFilter', 'get_logger', 'default_home', 'Settings', 'read_toml', 'load_settings', 'resource_dir',
+           'Tally']
 
 # %% ../nbs/00_core.ipynb #dcd3784a
 import logging
@@ -80,8 +81,10 @@ HealthStatus = StrEnum("HealthStatus", "HEALTHY DEGRADED DOWN")
 Severity = StrEnum("Severity", "INFO WARNING CRITICAL")
 
 # %% ../nbs/00_core.ipynb #6979a2b3
-# What is watched: kinds of security, bar lengths, parts of the day, how closely, how far through the funnel
+# What is watched: kinds of security, what was done to its prices, bar lengths, parts of the day, how closely, how far
 AssetType = StrEnum("AssetType", "STOCK ETF INDEX")
+Adjustment = StrEnum("Adjustment", "RAW SPLIT ALL")
+ActionType = StrEnum("ActionType", "SPLIT DIVIDEND")
 Timeframe = StrEnum(
     "Timeframe",
     {"MIN1": "1min", "MIN5": "5min", "MIN15": "15min", "MIN30": "30min"}
@@ -109,6 +112,7 @@ DOMAINS: dict[str, type[StrEnum]] = {
     "severity": Severity, "verdict": Verdict, "market_phase": MarketPhase, "tier": Tier,
     "scan_stage": ScanStage, "tone_label": ToneLabel, "catalyst_type": CatalystType,
     "world": World, "asset_type": AssetType,
+    "adjustment": Adjustment, "action_type": ActionType,
 }  # fmt: skip
 
 # %% ../nbs/00_core.ipynb #0aac548a

@@ -13,8 +13,9 @@ __all__ = ['HISTORY_SESSIONS', 'PATTERN_SESSIONS', 'Desk', 'open_feed', 'open_de
 # %% ../nbs/73_desk.ipynb #a0390993
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -46,6 +47,7 @@ from .indicators import indicators
 from .news import read_news
 from .patterns import detect
 from .ports import Broker, Feed
+from .replay import SPAN
 from .schema import open_store
 from .store import Store, Tx
 from catalyst.workflow import (
@@ -144,27 +146,27 @@ def once(
     desk: Desk,  # The instant that the step runs for
     step: str,  # Name of the scheduled notebook
     work: Callable[[Tx], dict[str, Any]],  # What it does, in the transaction it is given
+    before: Callable[[], Any] = lambda: None,  # What comes first, in transactions of its own
 ) -> dict[str, Any]:  # What `work` returned, now or when it was done
     "Do `work` in one transaction with its record, unless this slot's record says it is done"
     if done := step_result(desk.store, desk.cycle_id, step, desk.asof):
         return done
-    log_workflow_step(desk.store, desk.cycle_id, step, "started", {"slot_at": desk.asof})
+    _log(desk, desk.store, step, "started", {})
     try:
+        before()
         with desk.store.transaction() as tx:
             result = work(tx)
-            log_workflow_step(
-                tx, desk.cycle_id, step, "completed", {**result, "slot_at": desk.asof}
-            )
-    except CatalystError as e:
-        log_workflow_step(
-            desk.store,
-            desk.cycle_id,
-            step,
-            "failed",
-            {"slot_at": desk.asof, "error_message": str(e)},
-        )
+            _log(desk, tx, step, "completed", result)
+    except Exception as e:
+        told = str(e) if isinstance(e, CatalystError) else f"{type(e).__name__}: {e}"
+        with suppress(CatalystError):  # A lost database can hold no message either
+            _log(desk, desk.store, step, "failed", {"error_message": told})
         raise
     return json.loads(json.dumps(result, default=str))
+
+
+def _log(desk: Desk, tx: Tx | Store, step: str, status: str, details: dict[str, Any]) -> None:
+    log_workflow_step(tx, desk.cycle_id, step, status, {**details, "slot_at": desk.asof})
 
 # %% ../nbs/73_desk.ipynb #3fb029a8
 def require(
@@ -183,25 +185,39 @@ def take_bars(
     history: int = HISTORY_SESSIONS,  # Sessions before today that are wanted
 ) -> Tally:  # Of the bars that were new
     "Store the bars that have become available since the last look; the first look takes the history"
-    newest = desk.store.value(
-        "select max(time_id) from trading_history where timeframe = :t and feed = :f",
-        t=str(desk.timeframe),
-        f=desk.feed.name,
-    )
+    newest = desk.store.value(_NEWEST, t=str(desk.timeframe), f=desk.feed.name)
     start = session_offset(desk.session.day, -history).opens - timedelta(hours=6)
     if newest is not None:
-        start = max(start, pd.Timestamp(newest + 1, unit="s", tz="UTC").to_pydatetime())
+        start = max(start, datetime.fromtimestamp(newest + 1, UTC))
     frame = desk.feed.bars(None, desk.timeframe, start, desk.asof, desk.asof)
-    tally = (
-        import_bars(desk.store, frame, desk.timeframe, desk.feed.name, desk.asof)
-        if len(frame)
-        else Tally("bars")
-    )
-    fresh = {"output_at": frame.available_at.max().to_pydatetime()} if len(frame) else {}
-    update_service_health(
-        desk.store, "bars", "healthy", {"asof": desk.asof, **fresh, **tally.as_dict()}
-    )
+    tally = Tally("bars")
+    if len(frame):
+        tally = import_bars(desk.store, frame, desk.timeframe, desk.feed.name, desk.asof)
+        newest = desk.store.value(_NEWEST, t=str(desk.timeframe), f=desk.feed.name)
+    _bars_health(desk, newest, tally)
     return tally
+
+
+_NEWEST = "select max(time_id) from trading_history where timeframe = :t and feed = :f"
+
+# %% ../nbs/73_desk.ipynb #5cb5f964
+def _overdue(desk: Desk, newest: int | None) -> timedelta | None:
+    "How long the newest bar has been the newest, where that is too long; null: in time, or the exchange is shut"
+    span = SPAN[desk.timeframe]
+    since = desk.session.opens
+    if newest is not None:
+        since = max(since, datetime.fromtimestamp(newest, UTC) + span)
+    silent = min(desk.asof, desk.session.closes) - since
+    return silent if silent >= 2 * span else None
+
+
+def _bars_health(desk: Desk, newest: int | None, tally: Tally) -> None:
+    told = {"asof": desk.asof, **tally.as_dict()}
+    if newest is not None:
+        told["output_at"] = datetime.fromtimestamp(newest, UTC) + SPAN[desk.timeframe]
+    if late := _overdue(desk, newest):
+        told["error_message"] = f"no bar has ended for {late}"
+    update_service_health(desk.store, "bars", "degraded" if late else "healthy", told)
 
 # %% ../nbs/73_desk.ipynb #58fac68b
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ __all__ = ['NEWS_DAYS', 'collect_news', 'read_state', 'write_state', 'scan_marke
            'trade_candidates', 'monitor_positions']
 
 # %% ../nbs/75_steps.ipynb #5f0b37eb
+from collections import Counter
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -31,7 +32,7 @@ from .store import Store, Tx
 from .track import STATE_COLUMNS, collect, retier
 from .trade import enter, reconcile
 from .watch import monitor
-from .workflow import step_result, update_service_health, update_trading_cycle
+from .workflow import update_service_health, update_trading_cycle
 
 # %% ../nbs/75_steps.ipynb #18c1355a
 NEWS_DAYS = 4  # A Monday's news reaches back to Friday
@@ -89,60 +90,88 @@ def write_state(
     )
 
 # %% ../nbs/75_steps.ipynb #825da31a
-def _news_available(tx: Tx) -> bool:
-    return tx.value("select status from service_health where service_name = 'news'") == "healthy"
+_LAST_LOOK = """select status = 'completed' from workflow_log
+where cycle_id = :c and step = '10_news' and slot_at <= :t and status in ('completed', 'failed')
+order by slot_at desc, log_id desc limit 1"""
+
+
+def _news_available(tx: Tx | Store, desk: Desk) -> bool:
+    "Whether the last look for news by the desk's instant brought an answer"
+    return bool(tx.value(_LAST_LOOK, c=desk.cycle_id, t=desk.asof))
 
 # %% ../nbs/75_steps.ipynb #b08f7445
 def scan_market(
     desk: Desk,  # The slot
 ) -> dict[str, Any]:  # due, done, tracked, selected, stages
     "Rank the universe, follow the best hundred, hand on at most five"
-    take_bars(desk)
 
     def work(tx: Tx) -> dict[str, Any]:  # `tx`: the step's own transaction
-        view = look(desk, tx)
-        rows = scan(view.features, view.securities, desk.asof, desk.config, _news_available(tx))
-        ensure_times(tx, [time_id(desk.asof)])
-        stamped = rows.assign(cycle_id=desk.cycle_id, time_id=time_id(desk.asof))
-        tx.upsert("scan_results", stamped, keys=["cycle_id", "security_id", "scan_timestamp"])
-        state = retier(read_state(tx), rows, desk.asof, desk.config)
-        write_state(tx, state)
-        update_trading_cycle(
-            tx, desk.cycle_id, {"securities_scanned": len(rows), "state": "scanning"}
-        )
+        view, available = look(desk, tx), _news_available(tx, desk)
+        rows = scan(view.features, view.securities, desk.asof, desk.config, available)
+        _store_scan(desk, tx, rows)
+        counts = {c: int(rows[c].sum()) for c in ("tracked", "selected_for_trading")}
+        told = {"tracked": counts["tracked"], "selected": counts["selected_for_trading"]}
         stages = rows.stage.value_counts().to_dict()
-        told = {
-            "tracked": int(rows.tracked.sum()),
-            "selected": int(rows.selected_for_trading.sum()),
-        }
         return {"due": len(view.securities), "done": len(rows), **told, "stages": stages}
 
-    return once(desk, "20_scan", work)
+    return once(desk, "20_scan", work, lambda: take_bars(desk))
+
+
+def _store_scan(desk: Desk, tx: Tx, rows: pd.DataFrame) -> None:
+    "The ranking, and the list of the followed that comes of it"
+    ensure_times(tx, [time_id(desk.asof)])
+    stamped = rows.assign(cycle_id=desk.cycle_id, time_id=time_id(desk.asof))
+    tx.upsert("scan_results", stamped, keys=["cycle_id", "security_id", "scan_timestamp"])
+    write_state(tx, retier(read_state(tx), rows, desk.asof, desk.config))
+    update_trading_cycle(tx, desk.cycle_id, {"securities_scanned": len(rows), "state": "scanning"})
 
 # %% ../nbs/75_steps.ipynb #f0222862
 def collect_points(
     desk: Desk,  # The slot
 ) -> dict[str, Any]:  # due, done, missing (reasons with counts)
     "One row for every followed security that is due"
-    take_bars(desk)
 
     def work(tx: Tx) -> dict[str, Any]:  # `tx`: the step's own transaction
-        view, state = look(desk, tx), read_state(tx)
-        ids = dict(zip(view.securities.symbol, view.securities.index, strict=True))
-        quotes = desk.feed.quotes(sorted(ids), desk.asof)
-        if quotes is not None:
-            quotes = quotes.assign(security_id=quotes.symbol.map(ids))
-        counts = view.news.groupby("security_id").size().to_dict() if _news_available(tx) else None
-        points, state, told = collect(view.features, quotes, counts, state, desk.asof, desk.config)
+        view = look(desk, tx)
+        points, state, told = collect(
+            view.features,
+            _quotes(desk, view),
+            _news_counts(desk, tx, view),
+            read_state(tx),
+            desk.asof,
+            desk.config,
+        )
         ensure_times(tx, [time_id(desk.asof)])
         tx.upsert("security_data_high_freq", points, keys=["security_id", "time_id"])
         write_state(tx, state)
-        why = (
-            pd.Series([m["reason"] for m in told["missing"]], dtype=object).value_counts().to_dict()
-        )
-        return {"due": len(told["due"]), "done": len(told["collected"]), "missing": why}
+        why = dict(sorted(Counter(m["reason"] for m in told["missing"]).items()))
+        return {
+            "due": len(told["due"]),
+            "done": len(told["collected"]),
+            "missing": why,
+            **_by_tier(state, told),
+        }
 
-    return once(desk, "30_collect", work)
+    return once(desk, "30_collect", work, lambda: take_bars(desk))
+
+# %% ../nbs/75_steps.ipynb #fb850a24
+def _quotes(desk: Desk, view: View) -> pd.DataFrame | None:
+    "The last quote of every security; null: the feed has none"
+    ids = dict(zip(view.securities.symbol, view.securities.index, strict=True))
+    quotes = desk.feed.quotes(sorted(ids), desk.asof)
+    return None if quotes is None else quotes.assign(security_id=quotes.symbol.map(ids))
+
+
+def _news_counts(desk: Desk, tx: Tx, view: View) -> dict[int, int] | None:
+    "Recent items by security; null: news is unavailable"
+    return view.news.groupby("security_id").size().to_dict() if _news_available(tx, desk) else None
+
+
+def _by_tier(state: pd.DataFrame, told: dict[str, Any]) -> dict[str, dict[str, int]]:
+    "Due and collected, by tier"
+    tier = dict(zip(state.security_id, state.tier.astype(str), strict=True))
+    count = lambda ids: dict(sorted(Counter(tier[i] for i in ids).items()))
+    return {"due_by_tier": count(told["due"]), "done_by_tier": count(told["collected"])}
 
 # %% ../nbs/75_steps.ipynb #4fcbf3ce
 _FOLLOWED = "select security_id from security_tracking_state where tracking_rank is not null"
@@ -159,15 +188,10 @@ def analyse(
     desk: Desk,  # The slot
 ) -> dict[str, Any]:  # due, done, patterns
     "Store indicators and patterns of the followed securities"
-    take_bars(desk)
 
     def work(tx: Tx) -> dict[str, Any]:  # `tx`: the step's own transaction
-        view = look(desk, tx)
-        followed = set(tx.frame(_FOLLOWED).security_id)
-        newest = view.indicators.reset_index()
-        newest = newest[newest.security_id.isin(followed)]
-        ends = view.bars.available_at.groupby(level="security_id").last()
-        newest = _keyed(newest.assign(available_at=newest.security_id.map(ends)), desk)
+        view, followed = look(desk, tx), set(tx.frame(_FOLLOWED).security_id)
+        newest = _newest_indicators(view, desk, followed)
         tx.upsert("technical_indicators", newest, keys=["security_id", "timeframe", "time_id"])
         rows = _keyed(view.patterns[view.patterns.security_id.isin(followed)], desk)
         ensure_times(tx, rows.time_id)
@@ -177,7 +201,15 @@ def analyse(
         update_trading_cycle(tx, desk.cycle_id, {"patterns_detected": count, "state": "analysing"})
         return {"due": len(followed), "done": len(newest), "patterns": len(rows)}
 
-    return once(desk, "40_analyse", work)
+    return once(desk, "40_analyse", work, lambda: take_bars(desk))
+
+
+def _newest_indicators(view: View, desk: Desk, followed: set[int]) -> pd.DataFrame:
+    "The newest row of everyone who is followed, with the instant at which it may be used"
+    newest = view.indicators.reset_index()
+    newest = newest[newest.security_id.isin(followed)]
+    ends = view.bars.available_at.groupby(level="security_id").last()
+    return _keyed(newest.assign(available_at=newest.security_id.map(ends)), desk)
 
 # %% ../nbs/75_steps.ipynb #ed8956d1
 _CANDIDATES = """
@@ -258,76 +290,69 @@ def _taken(desk: Desk, tx: Tx) -> None:
     update_trading_cycle(tx, desk.cycle_id, {**told, "state": "trading"})
 
 # %% ../nbs/75_steps.ipynb #7758ebc1
+def _trade(desk: Desk) -> dict[str, Any]:
+    "Reconcile, then decide, judge and send"
+    desk.broker.advance(desk.asof)
+    problems = reconcile(desk.store, desk.broker, desk.asof).problems
+    rows = desk.store.rows(_CANDIDATES, c=desk.cycle_id, t=desk.asof)
+    chosen = {r["security_id"]: r["scan_result_id"] for r in rows}
+    view = look(desk, desk.store)
+    plans, none = decide_with_reasons(view.features[view.features.index.isin(chosen)], desk.config)
+    plans = sorted(plans, key=lambda p: (-p.confidence, p.security_id))
+    outcome = [_carry_out(desk, view, plan, chosen[plan.security_id]) for plan in plans]
+    told = {word: outcome.count(word) for word in ("approved", "refused")}
+    names = {view.securities.symbol[k]: v for k, v in none.items()}
+    counts = {"due": len(chosen), "done": len(plans) + len(none), "plans": len(plans)}
+    return {**counts, **told, "no_plan": names, "problems": problems}
+
+
+def _carry_out(desk: Desk, view: View, plan: Plan, scan_result_id: int) -> str:
+    "Store one plan, judge it, and send it when it was approved"
+    with desk.store.transaction() as tx:
+        ensure_times(tx, [time_id(desk.asof)])
+        signal_id = _store_signal(tx, desk, plan, scan_result_id)
+    quotes = desk.feed.quotes([view.securities.symbol[plan.security_id]], desk.asof)
+    return _judge(desk, view, plan, signal_id, quotes)
+
+# %% ../nbs/75_steps.ipynb #5349fa01
 def trade_candidates(
     desk: Desk,  # The slot
 ) -> dict[str, Any]:  # due, done, plans, approved, refused, no_plan
     "Decide on the candidates of the last scan, each through risk; reconcile before anything is sent"
-    if done := step_result(desk.store, desk.cycle_id, "50_trade", desk.asof):
-        return done
-    take_bars(desk)
-    desk.broker.advance(desk.asof)
-    books = reconcile(desk.store, desk.broker, desk.asof)
-    chosen = {
-        r["security_id"]: r["scan_result_id"]
-        for r in desk.store.rows(_CANDIDATES, c=desk.cycle_id, t=desk.asof)
-    }
-    view = look(desk, desk.store)
-    plans, no_plan = decide_with_reasons(
-        view.features[view.features.index.isin(list(chosen))], desk.config
-    )
-    quotes = (
-        desk.feed.quotes(sorted(view.securities.symbol[list(chosen)]), desk.asof)
-        if chosen
-        else None
-    )
-    outcome = []
-    for plan in sorted(plans, key=lambda p: (-p.confidence, p.security_id)):
-        with desk.store.transaction() as tx:
-            ensure_times(tx, [time_id(desk.asof)])
-            signal_id = _store_signal(tx, desk, plan, chosen[plan.security_id])
-        outcome.append(_judge(desk, view, plan, signal_id, quotes))
-    told = {"approved": outcome.count("approved"), "refused": outcome.count("refused")}
-    names = {view.securities.symbol[k]: v for k, v in no_plan.items()}
-    result = {
-        "due": len(chosen),
-        "done": len(plans) + len(no_plan),
-        "plans": len(plans),
-        **told,
-        "no_plan": names,
-        "problems": books.problems,
-    }
+    result: dict[str, Any] = {}
+
+    def before() -> None:
+        take_bars(desk)
+        result.update(_trade(desk))
 
     def work(tx: Tx) -> dict[str, Any]:  # `tx`: the step's own transaction
         _taken(desk, tx)
         return result
 
-    return once(desk, "50_trade", work)
+    return once(desk, "50_trade", work, before)
 
 # %% ../nbs/75_steps.ipynb #0e8301d3
 def monitor_positions(
     desk: Desk,  # The slot
 ) -> dict[str, Any]:  # due, done, fills, problems, closing, protected, alarms
     "Books against the broker, exits watched, positions marked, the day's risk written down"
-    if done := step_result(desk.store, desk.cycle_id, "60_monitor", desk.asof):
-        return done
+    result: dict[str, Any] = {}
+
+    def work(tx: Tx) -> dict[str, Any]:  # `tx`: the step's own transaction
+        over = {"state": "closed", "stopped_at": desk.asof}
+        now = over if desk.asof >= desk.session.closes else {"state": "monitoring"}
+        update_trading_cycle(tx, desk.cycle_id, now)
+        return result
+
+    return once(desk, "60_monitor", work, lambda: result.update(_watch(desk)))
+
+
+def _watch(desk: Desk) -> dict[str, Any]:
+    "Reconcile, then look after what is held"
     desk.broker.advance(desk.asof)
     books = reconcile(desk.store, desk.broker, desk.asof)
     watch = monitor(desk.store, desk.broker, desk.cycle_id, desk.asof, desk.config)
-    result = {
+    return {
         "due": 1, "done": 1, "looked_up": books.looked_up, "fills": books.fills, "problems": books.problems,
         "closing": watch.closing, "protected": watch.protected, "cancelled": watch.cancelled, "alarms": watch.alarms,
     }  # fmt: skip
-
-    def work(tx: Tx) -> dict[str, Any]:  # `tx`: the step's own transaction
-        over = desk.asof >= desk.session.closes
-        update_trading_cycle(
-            tx,
-            desk.cycle_id,
-            {
-                "state": "closed" if over else "monitoring",
-                **({"stopped_at": desk.asof} if over else {}),
-            },
-        )
-        return result
-
-    return once(desk, "60_monitor", work)
