@@ -13,7 +13,7 @@ __all__ = ['NUMERIC', 'JSONB', 'DATE', 'INSTANT', 'encode', 'columns_sql', 'deco
 import json
 import struct
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
 # %% ../nbs/01_wire.ipynb #644d17ab
@@ -50,6 +50,21 @@ def _digits(scaled: "np.ndarray", scale: int) -> "np.ndarray":
         rest, out["digit"][:, place] = np.divmod(rest, 10_000)
     return out
 
+# %% ../nbs/01_wire.ipynb #d0ec1a5c
+def _rounded(values: "np.ndarray", scale: int) -> "np.ndarray":
+    "Floats times 10^`scale` as whole numbers"
+    import numpy as np
+
+    exact = values * 10.0**scale
+    whole, size = np.rint(exact), np.abs(exact)
+    for i in np.flatnonzero(np.abs(size % 1 - 0.5) <= np.maximum(size, 1) * 2.0**-48):
+        whole[i] = _shifted(float(values[i]), scale)
+    return whole
+
+
+def _shifted(value: Any, scale: int) -> int:
+    return int(Decimal(str(value)).scaleb(scale).to_integral_value(ROUND_HALF_UP))
+
 # %% ../nbs/01_wire.ipynb #d9f6f97d
 def _scaled(values: "pd.Series", scale: int) -> "np.ndarray":
     "Known values times 10^`scale`, rounded"
@@ -57,9 +72,9 @@ def _scaled(values: "pd.Series", scale: int) -> "np.ndarray":
 
     room = 4 * -(-scale // 4) - scale
     if values.dtype == object:
-        whole = [int(Decimal(str(v)).scaleb(scale).to_integral_value()) for v in values]
+        whole = [_shifted(v, scale) for v in values]
     else:
-        whole = np.rint(values.to_numpy("float64") * 10.0**scale)
+        whole = _rounded(values.to_numpy("float64"), scale)
     if len(whole) and not np.abs(np.asarray(whole, "float64")).max() < 9e18 / 10**room:
         raise OverflowError(
             f"column {values.name}: a value is too large for a numeric of scale {scale}"
