@@ -17,7 +17,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -39,6 +39,7 @@ class Job:
     first: str = "open"  # Start of the recurring runs
     last: str = "close"  # End of the recurring runs, inclusive
     limit_seconds: int = 120  # Longest run
+    timeframe: str = ""  # Only where the feed has bars of this length; empty: everywhere
 
 # %% ../nbs/71_run.ipynb #d4fcf598
 def moment(
@@ -72,17 +73,19 @@ def read_schedule(
 def plan_day(
     jobs: list[Job],  # From `read_schedule`
     session: Session,  # The trading day
+    timeframes: Iterable[str] = (),  # Lengths of bars that the feed has
 ) -> list[tuple[datetime, Job]]:  # In the order of execution
-    "Every run of `session`"
-    plan = []
+    "Every run of `session`; a notebook runs once at an instant"
+    plan: dict[tuple[datetime, str], tuple[int, Job]] = {}
     for order, job in enumerate(jobs):
         times = {moment(t, session) for t in job.at}
         if job.every:
             times |= set(
                 slots(session, job.every, moment(job.first, session), moment(job.last, session))
             )
-        plan += [(t, order, job) for t in times]
-    return [(t, job) for t, _, job in sorted(plan, key=lambda x: x[:2])]
+        for t in times if job.timeframe in ("", *timeframes) else ():
+            plan.setdefault((t, job.notebook), (order, job))
+    return [(t, job) for (t, _), (_, job) in sorted(plan.items(), key=lambda x: (x[0][0], x[1][0]))]
 
 # %% ../nbs/71_run.ipynb #48f21539
 CASTS = {
