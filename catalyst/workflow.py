@@ -8,12 +8,15 @@ completed is never done twice, and *healthy* means that something was due and so
 
 # %% auto #0
 __all__ = ['UPDATABLE', 'cycle_id_of', 'create_trading_cycle', 'update_trading_cycle', 'log_workflow_step', 'step_result',
-           'update_service_health', 'resolve_config', 'get_configuration', 'set_configuration', 'cycle_config']
+           'update_service_health', 'resolve_config', 'explain_config', 'get_configuration', 'set_configuration',
+           'unset_configuration', 'configuration_history', 'flag_on', 'cycle_config']
 
 # %% ../nbs/70_workflow.ipynb #d6bbe4b1
+import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,6 @@ from .config import REGISTRY, Config, for_mode
 from catalyst.core import (
     CycleState,
     HealthStatus,
-    InputError,
     StepStatus,
     TradingMode,
     World,
@@ -43,58 +45,67 @@ def cycle_id_of(
     return f"{session:%Y%m%d}-{word(World, str(world))}"
 
 # %% ../nbs/70_workflow.ipynb #c3405294
+def _refuse_past(store: Store | Tx, session: date, world: World) -> None:
+    "Raise when the world's account has lived past `session`"
+    newest = store.value("select max(session) from trading_cycles where world = :w", w=str(world))
+    if newest and session < newest:
+        allowed = f"{newest} or later in this home"
+        do = "its account has already lived past that day: choose another --home"
+        raise bad("session", str(session), allowed, do)
+
+# %% ../nbs/70_workflow.ipynb #6584e78a
+_CREATE = """
+insert into trading_cycles (cycle_id, session, world, mode, configuration, started_at)
+values (:cycle_id, :session, :world, :mode, cast(:configuration as jsonb), :started_at) on conflict do nothing"""
+
+
 def create_trading_cycle(
     store: Store | Tx,  # Where
-    cycle_data: Mapping[
-        str, Any
-    ],  # session, world, started_at (aware); optional mode and configuration
+    cycle_data: Mapping[str, Any],  # session, world, started_at; optional mode and configuration
 ) -> str:  # cycle_id
     "Create the cycle, or find it; a session before the newest one of the same world is refused"
     session, world = cycle_data["session"], word(World, str(cycle_data["world"]))
-    newest = store.value("select max(session) from trading_cycles where world = :w", w=str(world))
-    if newest and session < newest:
-        raise bad(
-            "session",
-            str(session),
-            f"{newest} or later in this home",
-            "its account has already lived past that day: choose another --home",
-        )
-    key = cycle_id_of(session, world)
-    store.run(
-        """insert into trading_cycles (cycle_id, session, world, mode, configuration, started_at)
-           values (:key, :session, :world, :mode, cast(:configuration as jsonb), :started_at) on conflict do nothing""",
-        key=key, session=session, world=str(world), mode=str(word(TradingMode, str(cycle_data.get("mode", "normal")))),
-        configuration=json.dumps(dict(cycle_data.get("configuration", {})), default=str), started_at=aware(cycle_data["started_at"]),
-    )  # fmt: skip
-    return key
+    _refuse_past(store, session, world)
+    values = {"cycle_id": cycle_id_of(session, world), "session": session, "world": str(world)}
+    values["mode"] = str(word(TradingMode, str(cycle_data.get("mode", "normal"))))
+    values["configuration"] = json.dumps(dict(cycle_data.get("configuration", {})), default=str)
+    values["started_at"] = aware(cycle_data["started_at"], "started_at")
+    store.run(_CREATE, **values)
+    return values["cycle_id"]
 
-# %% ../nbs/70_workflow.ipynb #6584e78a
+# %% ../nbs/70_workflow.ipynb #dc1d2227
 UPDATABLE = (
     "state", "stopped_at", "stop_reason", "news_collected", "securities_scanned",
     "patterns_detected", "signals_generated", "trades_executed",
 )  # fmt: skip
 
-
+# %% ../nbs/70_workflow.ipynb #06b5236b
 def update_trading_cycle(
     store: Store | Tx,  # Where
     cycle_id: str,  # Which cycle
     updates: Mapping[str, Any],  # Columns of UPDATABLE
-) -> bool:  # False: there is no such cycle
-    "Set columns of a cycle; a column that does not exist is refused, not ignored"
+) -> bool:  # False: there is no such cycle, or nothing to set
+    "Set columns of a cycle; a column or a state that does not exist is refused, not ignored"
     if unknown := sorted(set(updates) - set(UPDATABLE)):
         raise bad("cycle column", unknown[0], ", ".join(UPDATABLE))
-    if "state" in updates:
-        updates = {**updates, "state": str(word(CycleState, str(updates["state"])))}
-    sets = ", ".join(f"{c} = :{c}" for c in updates)
-    return (
-        bool(updates)
-        and store.run(
-            f"update trading_cycles set {sets} where cycle_id = :key", key=cycle_id, **updates
-        )
-        == 1
-    )
+    values = dict(updates)
+    if "state" in values:
+        values["state"] = str(word(CycleState, str(values["state"])))
+    sets = ", ".join(f"{c} = :{c}" for c in values)
+    update = f"update trading_cycles set {sets} where cycle_id = :key"
+    return bool(values) and store.run(update, key=cycle_id, **values) == 1
 
 # %% ../nbs/70_workflow.ipynb #dc7e0e06
+def _short(error: str | None) -> str | None:
+    "An error as it may be stored: masked, and at most 500 characters"
+    return masked(error)[:500] if error else None
+
+# %% ../nbs/70_workflow.ipynb #961b08f0
+_LOG = """
+insert into workflow_log (cycle_id, step, slot_at, status, records_in, records_out, details, error_message)
+values (:cycle, :step, :slot, :status, :n_in, :n_out, cast(:details as jsonb), :error) on conflict do nothing"""
+
+
 def log_workflow_step(
     store: Store | Tx,  # Where; hand over the step's own transaction to make "completed" true
     cycle_id: str,  # Which cycle
@@ -103,20 +114,18 @@ def log_workflow_step(
     details: Mapping[str, Any] | None = None,  # slot_at (aware) and what the step wants to remember
 ) -> bool:  # False: this was logged before
     "Log one change of a step; the same change twice is one row"
-    details = dict(details or {})
-    slot, error = aware(details.pop("slot_at"), "slot_at"), details.pop("error_message", None)
-    return (
-        store.run(
-            """insert into workflow_log (cycle_id, step, slot_at, status, records_in, records_out, details, error_message)
-               values (:cycle, :step, :slot, :status, :n_in, :n_out, cast(:details as jsonb), :error) on conflict do nothing""",
-            cycle=cycle_id, step=step, slot=slot, status=str(word(StepStatus, str(status))),
-            n_in=details.get("records_in"), n_out=details.get("records_out"),
-            details=json.dumps(details, default=str), error=masked(error)[:500] if error else None,
-        )
-        == 1
-    )  # fmt: skip
+    told = dict(details or {})
+    values = {"cycle": cycle_id, "step": step, "status": str(word(StepStatus, str(status)))}
+    values |= {"slot": aware(told.pop("slot_at"), "slot_at")}
+    values |= {"error": _short(told.pop("error_message", None))}
+    values |= {"n_in": told.get("records_in"), "n_out": told.get("records_out")}
+    return store.run(_LOG, **values, details=json.dumps(told, default=str)) == 1
 
 # %% ../nbs/70_workflow.ipynb #2afd315c
+_RESULT = """select details from workflow_log
+             where cycle_id = :c and step = :s and slot_at = :t and status = 'completed'"""
+
+
 def step_result(
     store: Store | Tx,  # Where
     cycle_id: str,  # Which cycle
@@ -124,41 +133,81 @@ def step_result(
     slot_at: datetime,  # Aware
 ) -> dict[str, Any] | None:  # What it remembered; null: not completed
     "The result of a step that completed for this slot"
-    return store.value(
-        "select details from workflow_log where cycle_id = :c and step = :s and slot_at = :t and status = 'completed'",
-        c=cycle_id, s=step, t=aware(slot_at),
-    )  # fmt: skip
+    return store.value(_RESULT, c=cycle_id, s=step, t=aware(slot_at, "slot_at"))
 
 # %% ../nbs/70_workflow.ipynb #9fe53f85
+_HEALTH = """
+insert into service_health as h (service_name, status, last_check, last_output_at, requests_processed, errors_count, error_message, metrics)
+values (:name, :status, :asof, :output, 1, :failed, :error, cast(:metrics as jsonb))
+on conflict (service_name) do update set status = excluded.status, last_check = excluded.last_check,
+    last_output_at = coalesce(excluded.last_output_at, h.last_output_at), error_message = excluded.error_message,
+    requests_processed = h.requests_processed + 1, errors_count = h.errors_count + :failed, metrics = excluded.metrics"""
+
+
 def update_service_health(
     store: Store | Tx,  # Where
     service_name: str,  # What is being watched
     status: HealthStatus | str,  # A word of HealthStatus
-    metrics: Mapping[str, Any]
-    | None = None,  # asof (aware, required), output_at, error_message, anything else
+    metrics: Mapping[str, Any] | None = None,  # asof (aware); optional output_at, error_message, …
 ) -> bool:  # True when stored
     "One row per service: its state at `asof`"
-    told = dict(metrics or {})
-    asof, output, error = (
-        aware(told.pop("asof"), "asof"),
-        told.pop("output_at", None),
-        told.pop("error_message", None),
-    )
-    failed = int(word(HealthStatus, str(status)) != HealthStatus.HEALTHY)
-    return (
-        store.run(
-            """insert into service_health as h (service_name, status, last_check, last_output_at, requests_processed, errors_count, error_message, metrics)
-               values (:name, :status, :asof, :output, 1, :failed, :error, cast(:metrics as jsonb))
-               on conflict (service_name) do update set status = excluded.status, last_check = excluded.last_check,
-                   last_output_at = coalesce(excluded.last_output_at, h.last_output_at), error_message = excluded.error_message,
-                   requests_processed = h.requests_processed + 1, errors_count = h.errors_count + :failed, metrics = excluded.metrics""",
-            name=service_name, status=str(status), asof=asof, output=output, failed=failed,
-            error=masked(error)[:500] if error else None, metrics=json.dumps(told, default=str),
-        )
-        == 1
-    )  # fmt: skip
+    told, state = dict(metrics or {}), word(HealthStatus, str(status))
+    values = {"name": service_name, "status": str(state), "failed": int(state != "healthy")}
+    values |= {"asof": aware(told.pop("asof"), "asof"), "output": told.pop("output_at", None)}
+    values |= {"error": _short(told.pop("error_message", None))}
+    return store.run(_HEALTH, **values, metrics=json.dumps(told, default=str)) == 1
 
 # %% ../nbs/70_workflow.ipynb #01ebd615
+def _checked(
+    values: Mapping[str, Any], place: str, spelt: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    "The values of one place, each of its parameter's type and in range"
+    if unknown := sorted(set(values) - set(REGISTRY)):
+        do = "list them with: catalyst config list"
+        raise bad(f"parameter {place}", unknown[0], "a name of the registry", do)
+    labels = {n: f"{(spelt or {}).get(n, n)} {place}" for n in values}
+    return {n: replace(REGISTRY[n], name=labels[n]).parse(v) for n, v in values.items()}
+
+# %% ../nbs/70_workflow.ipynb #e3e37efd
+def _environment(env: Mapping[str, str]) -> dict[str, Any]:
+    spelt = {n: n.upper() for n in REGISTRY}
+    found = {n: env[variable] for n, variable in spelt.items() if variable in env}
+    return _checked(found, "in the environment", spelt)
+
+
+def _file(home: Path) -> dict[str, Any]:
+    told = read_toml(home / "catalyst.toml").get("parameters", {})
+    if not isinstance(told, dict):
+        raise bad("parameters in catalyst.toml", told, "a table: [parameters]")
+    return _checked(told, "in catalyst.toml")
+
+# %% ../nbs/70_workflow.ipynb #ad8db76c
+def _table(store: Store | Tx) -> dict[str, Any]:
+    rows = store.rows("select key, value from configuration")
+    return _checked({r["key"]: r["value"] for r in rows}, "in the table")
+
+
+def _cycle(store: Store | Tx, cycle_id: str | None) -> dict[str, Any]:
+    if cycle_id is None:
+        return {}
+    found = "select configuration from trading_cycles where cycle_id = :c"
+    if (told := store.value(found, c=cycle_id)) is None:
+        raise bad("cycle", cycle_id, "a cycle that exists")
+    return _checked(told, f"in cycle {cycle_id}")
+
+# %% ../nbs/70_workflow.ipynb #c6de028f
+def _places(
+    store: Store | Tx, home: Path, cycle_id: str | None, env: Mapping[str, str] | None
+) -> dict[str, dict[str, Any]]:
+    "Place to its values, weakest first"
+    return {
+        "environment": _environment(os.environ if env is None else env),
+        "file": _file(home),
+        "table": _table(store),
+        "cycle": _cycle(store, cycle_id),
+    }
+
+# %% ../nbs/70_workflow.ipynb #92e17387
 def resolve_config(
     store: Store | Tx,  # Where the table is
     home: Path,  # Folder that may hold catalyst.toml; its table [parameters] is read
@@ -166,31 +215,64 @@ def resolve_config(
     env: Mapping[str, str] | None = None,  # Default: the process environment
 ) -> Config:  # All parameters
     "The values in force: cycle over table over file over environment over default"
-    env = os.environ if env is None else env
-    values = {n: env[n.upper()] for n in REGISTRY if n.upper() in env}
-    values |= read_toml(home / "catalyst.toml").get("parameters", {})
-    values |= {r["key"]: r["value"] for r in store.rows("select key, value from configuration")}
-    if cycle_id:
-        values |= (
-            store.value("select configuration from trading_cycles where cycle_id = :c", c=cycle_id)
-            or {}
-        )
+    values: dict[str, Any] = {}
+    for found in _places(store, home, cycle_id, env).values():
+        values |= found
     return Config(values)
 
-# %% ../nbs/70_workflow.ipynb #e3e37efd
+# %% ../nbs/70_workflow.ipynb #4b807386
+def explain_config(
+    store: Store | Tx,  # Where the table is
+    home: Path,  # Folder that may hold catalyst.toml
+    cycle_id: str | None = None,  # Null: no cycle
+    env: Mapping[str, str] | None = None,  # Default: the process environment
+) -> list[
+    dict[str, Any]
+]:  # name, value, source, default, unit, low, high, used_by, meaning, hidden
+    "Every parameter with its value in force and where that comes from; `hidden`: what weaker places say"
+    places, told = _places(store, home, cycle_id, env), []
+    for name, p in REGISTRY.items():
+        said = {place: found[name] for place, found in places.items() if name in found}
+        source = next(reversed(said), "default")
+        value = said.pop(source, p.default)
+        row = {"name": name, "value": value, "source": source, "default": p.default}
+        about = {k: getattr(p, k) for k in ("unit", "low", "high", "used_by", "meaning")}
+        told.append(row | about | {"hidden": said})
+    return told
+
+# %% ../nbs/70_workflow.ipynb #311ac73d
+def _known(key: str) -> str:
+    if key not in REGISTRY:
+        do = "list them with: catalyst config list"
+        raise bad("parameter", key, "a name of the registry", do)
+    return key
+
+
 def get_configuration(
     store: Store | Tx,  # Where
     key: str,  # A name of the registry
     home: Path | None = None,  # Folder that may hold catalyst.toml
 ) -> Any:  # Of the parameter's type
     "One value in force; an unknown key is an error, never a default"
-    if key not in REGISTRY:
-        raise bad(
-            "parameter", key, "a name of the registry", "list them with: catalyst config list"
-        )
-    return resolve_config(store, home or Path("/nonexistent"))[key]
+    return resolve_config(store, home or Path("/nonexistent"))[_known(key)]
 
 # %% ../nbs/70_workflow.ipynb #921a964d
+def _told(who: str, reason: str, asof: datetime) -> dict[str, Any]:
+    "Who changes something, why and when, for a statement"
+    if not who.strip():
+        raise bad("who", who, "a name")
+    if len(reason.strip()) < 3:
+        raise bad("reason", reason, "why the value changes")
+    return {"w": who.strip(), "r": reason.strip(), "t": aware(asof, "asof")}
+
+# %% ../nbs/70_workflow.ipynb #c8cbe493
+_SET = """
+insert into configuration as c (key, value, modified_at, modified_by, reason) values (:k, :v, :t, :w, :r)
+on conflict (key) do update set value = excluded.value, modified_at = excluded.modified_at,
+    modified_by = excluded.modified_by, reason = excluded.reason
+where c.value is distinct from excluded.value"""
+
+
 def set_configuration(
     store: Store | Tx,  # Where
     key: str,  # A name of the registry
@@ -198,19 +280,56 @@ def set_configuration(
     who: str,  # Who changes it
     reason: str,  # Why; at least three characters
     asof: datetime,  # Aware
-) -> None:
+) -> bool:  # False: it had this value already
     "Change a value for the cycles to come; the database keeps what it was before"
-    if key not in REGISTRY:
-        raise bad(
-            "parameter", key, "a name of the registry", "list them with: catalyst config list"
-        )
-    if len(reason.strip()) < 3:
-        raise bad("reason", reason, "why the value changes")
-    store.run(
-        """insert into configuration values (:k, :v, :t, :w, :r) on conflict (key) do update
-           set value = excluded.value, modified_at = excluded.modified_at, modified_by = excluded.modified_by, reason = excluded.reason""",
-        k=key, v=str(REGISTRY[key].parse(value)), t=aware(asof), w=who, r=reason,
-    )  # fmt: skip
+    parsed = str(REGISTRY[_known(key)].parse(value))
+    return store.run(_SET, k=key, v=parsed, **_told(who, reason, asof)) == 1
+
+# %% ../nbs/70_workflow.ipynb #fc70bd82
+_SAY = """select set_config('catalyst.changed_by', :w, true), set_config('catalyst.reason', :r, true),
+                 set_config('catalyst.changed_at', :t, true)"""
+
+
+def unset_configuration(
+    store: Store | Tx,  # Where
+    key: str,  # A name of the registry
+    who: str,  # Who takes it away
+    reason: str,  # Why; at least three characters
+    asof: datetime,  # Aware
+) -> bool:  # False: the table did not have it
+    "Take a value out of the table; the history keeps it"
+    told = _told(who, reason, asof)
+    with store.transaction() as tx:
+        tx.rows(_SAY, w=told["w"], r=told["r"], t=told["t"].isoformat())
+        return tx.run("delete from configuration where key = :k", k=_known(key)) == 1
+
+# %% ../nbs/70_workflow.ipynb #48212060
+_HISTORY = """
+select key, previous_value, value, modified_at, modified_by, reason from configuration_history
+where cast(:k as text) is null or key = :k order by history_id"""
+
+
+def configuration_history(
+    store: Store | Tx,  # Where
+    key: str | None = None,  # A name of the registry; null: all
+) -> list[
+    dict[str, Any]
+]:  # key, previous_value, value, modified_at, modified_by, reason; oldest first
+    "Every change of the table: who, when, why, and what was there before; a null value was taken away"
+    return store.rows(_HISTORY, k=None if key is None else _known(key))
+
+# %% ../nbs/70_workflow.ipynb #0a6e7bd5
+def flag_on(
+    config: Config,  # Holds the share of each flag
+    name: str,  # The flag's name in the registry, such as feature_ageing
+    cycle_id: str,  # Which cycle asks
+) -> bool:
+    "Whether this cycle uses the function behind a flag; an unknown flag is an error"
+    flags = [n for n in REGISTRY if n.startswith("feature_")]
+    if name not in flags:
+        raise bad("flag", name, ", ".join(flags))
+    digest = hashlib.sha256(f"{name}:{cycle_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < config[name]
 
 # %% ../nbs/70_workflow.ipynb #4963305b
 def cycle_config(

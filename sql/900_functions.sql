@@ -139,12 +139,22 @@ end $$;
 create or replace trigger risk_approvals_are_kept before update or delete on risk_approvals
     for each row execute function keep_approval();
 
+-- Every change of a value is kept with who, when and why; the same value again is no change. A deleted row cannot say who deleted
+-- it: `workflow.unset_configuration` states that for its transaction, and a deletion by hand is kept as one.
 create or replace function keep_configuration_history() returns trigger
 language plpgsql as $$
+declare said text := nullif(current_setting('catalyst.changed_by', true), '');
 begin
-    insert into configuration_history (key, previous_value, value, modified_at, modified_by, reason)
-    values (new.key, case when tg_op = 'UPDATE' then old.value end, new.value, new.modified_at, new.modified_by, new.reason);
-    return new;
+    if tg_op = 'DELETE' then
+        insert into configuration_history (key, previous_value, value, modified_at, modified_by, reason)
+        values (old.key, old.value, null,
+                case when said is null then clock_timestamp() else current_setting('catalyst.changed_at')::timestamptz end,
+                coalesce(said, session_user), case when said is null then 'deleted by hand' else current_setting('catalyst.reason') end);
+    elsif tg_op = 'INSERT' or new.value is distinct from old.value then
+        insert into configuration_history (key, previous_value, value, modified_at, modified_by, reason)
+        values (new.key, case when tg_op = 'UPDATE' then old.value end, new.value, new.modified_at, new.modified_by, new.reason);
+    end if;
+    return null;
 end $$;
-create or replace trigger configuration_is_audited after insert or update on configuration
+create or replace trigger configuration_is_audited after insert or update or delete on configuration
     for each row execute function keep_configuration_history();
