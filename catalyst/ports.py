@@ -215,6 +215,7 @@ class Feed(Protocol):
 
     name: str  # Stored with every row
     simulated: bool  # True: none of it happened
+    timeframes: tuple[Timeframe, ...]  # Lengths of the bars it has
 
     def bars(
         self,

@@ -319,6 +319,7 @@ class ReplayFiles:
     ):
         "Read the files"
         columns, self.timeframe = dict(columns or {}), word(Timeframe, timeframe)
+        self.timeframes = (self.timeframe,)
         if bars is None and news is None:
             raise bad("replay", "no file", "a file of bars, of news, or both")
         if unknown := sorted(set(columns) - set(ALIASES)):

@@ -23,7 +23,7 @@ import pandas as pd
 from .clock import aware, market_phase, session_of
 from .config import Config
 from .core import MarketPhase, ScanStage, bad
-from .track import feature_rows, framed, known, why
+from .rows import feature_rows, framed, known, why
 
 # %% ../nbs/41_scan.ipynb #dbcf93ff
 FULL_VOLUME = 3.0  # Relative volume that scores 1; a usual day scores a third

@@ -24,7 +24,7 @@ from .clock import session_of
 from .config import Config
 from .core import SIGN, OrderType, PositionSide, bad
 from .scan import SCAN_FEATURES, technical_score, volume_score
-from .track import feature_rows, why
+from .rows import feature_rows, why
 
 # %% ../nbs/42_signals.ipynb #ac18ef40
 @dataclass(frozen=True, kw_only=True)

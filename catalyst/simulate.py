@@ -221,6 +221,7 @@ class SimulatedWorld:
     "A window on a simulated market, and what was planted in it"
 
     simulated = True
+    timeframes = tuple(t for t in Timeframe if t != Timeframe.WEEK1)
 
     def __init__(
         self,

@@ -19,12 +19,13 @@ from typing import Any
 import pandas as pd
 
 from .catalysts import judge_news
-from .core import CatalystError, OrderType, PositionSide
+from .core import CatalystError, OrderType, PositionSide, Timeframe
 from .desk import Desk, View, look, once, open_desk, require, take_bars
 from .dims import ensure_times, time_id
 from .limits import Proposal, suggest
 from .news import collect_news as collect_items
 from .ports import to_tick
+from .replay import SPAN
 from .risk import approve, read_book
 from .scan import scan
 from .signals import Plan, decide_with_reasons
@@ -32,7 +33,7 @@ from .store import Store, Tx
 from .track import STATE_COLUMNS, collect, retier
 from .trade import enter, reconcile
 from .watch import monitor
-from .workflow import update_service_health, update_trading_cycle
+from .workflow import flag_on, update_service_health, update_trading_cycle
 
 # %% ../nbs/75_steps.ipynb #18c1355a
 NEWS_DAYS = 4  # A Monday's news reaches back to Friday
@@ -134,7 +135,7 @@ def collect_points(
     def work(tx: Tx) -> dict[str, Any]:  # `tx`: the step's own transaction
         view = look(desk, tx)
         points, state, told = collect(
-            view.features,
+            _fresh(desk, view, tx),
             _quotes(desk, view),
             _news_counts(desk, tx, view),
             read_state(tx),
@@ -153,6 +154,25 @@ def collect_points(
         }
 
     return once(desk, "30_collect", work, lambda: take_bars(desk))
+
+# %% ../nbs/75_steps.ipynb #39126de0
+_SELECTED = "select security_id from security_tracking_state where tier = 'ultra_high'"
+
+
+def _fresh(desk: Desk, view: View, tx: Tx) -> pd.DataFrame:
+    "The features, with the newest minute's price of the selected"
+    chosen = sorted(set(tx.frame(_SELECTED).security_id) & set(view.features.index))
+    if Timeframe.MIN1 not in desk.feed.timeframes or not chosen:
+        return view.features
+    symbols, since = view.securities.symbol[chosen], desk.asof - SPAN[desk.timeframe]
+    minutes = desk.feed.bars(sorted(symbols), Timeframe.MIN1, since, desk.asof, desk.asof)
+    last = minutes.groupby("symbol").last()
+    ids = [i for i in chosen if symbols[i] in last.index]
+    rows, found = view.features.copy(), last.loc[[symbols[i] for i in ids]]
+    rows.loc[ids, "close"] = found.close.to_numpy()
+    age = pd.Timestamp(desk.asof) - found.available_at
+    rows.loc[ids, "bar_age_minutes"] = (age / pd.Timedelta(minutes=1)).to_numpy()
+    return rows
 
 # %% ../nbs/75_steps.ipynb #fb850a24
 def _quotes(desk: Desk, view: View) -> pd.DataFrame | None:
@@ -290,6 +310,14 @@ def _taken(desk: Desk, tx: Tx) -> None:
     update_trading_cycle(tx, desk.cycle_id, {**told, "state": "trading"})
 
 # %% ../nbs/75_steps.ipynb #7758ebc1
+def _decide(desk: Desk, rows: pd.DataFrame) -> tuple[list[Plan], dict[int, str]]:
+    "Plans in the order in which they are judged, and for each of the other candidates why it has none"
+    if not flag_on(desk.config, "feature_trading", desk.cycle_id):
+        return [], dict.fromkeys(rows.index, "feature_trading is off for this cycle")
+    plans, none = decide_with_reasons(rows, desk.config)
+    return sorted(plans, key=lambda p: (-p.confidence, p.security_id)), none
+
+# %% ../nbs/75_steps.ipynb #a9d5cf49
 def _trade(desk: Desk) -> dict[str, Any]:
     "Reconcile, then decide, judge and send"
     desk.broker.advance(desk.asof)
@@ -297,8 +325,7 @@ def _trade(desk: Desk) -> dict[str, Any]:
     rows = desk.store.rows(_CANDIDATES, c=desk.cycle_id, t=desk.asof)
     chosen = {r["security_id"]: r["scan_result_id"] for r in rows}
     view = look(desk, desk.store)
-    plans, none = decide_with_reasons(view.features[view.features.index.isin(chosen)], desk.config)
-    plans = sorted(plans, key=lambda p: (-p.confidence, p.security_id))
+    plans, none = _decide(desk, view.features[view.features.index.isin(chosen)])
     outcome = [_carry_out(desk, view, plan, chosen[plan.security_id]) for plan in plans]
     told = {word: outcome.count(word) for word in ("approved", "refused")}
     names = {view.securities.symbol[k]: v for k, v in none.items()}

@@ -1,21 +1,22 @@
 "Tracking: a rank is no collection, every slot leaves its rows, tiers move for reasons"
 
-import re
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from catalyst.clock import get_session, slots
 from catalyst.config import Config
-from catalyst.core import InputError, Tier, resource_dir
+from catalyst.core import InputError, Tier
+from catalyst.rows import feature_rows
 from catalyst.track import (
     POINT_COLUMNS,
     STATE_COLUMNS,
     collect,
     due,
     empty_state,
-    feature_rows,
     metrics,
     retier,
 )
@@ -50,15 +51,10 @@ def tier_of(state: pd.DataFrame, security_id: int) -> str:
     return state.set_index("security_id").loc[security_id, "tier"]
 
 
-def table_columns(name: str) -> list[str]:
-    body = re.search(
-        rf"create table {name} \((.*?)\n\);",
-        (resource_dir("sql") / "003_facts.sql").read_text(),
-        re.S,
-    )[1]
-    body = re.sub(r"--.*|\([^()]*\)", "", body)
-    names = [part.split()[0] for part in body.replace("\n", " ").split(",") if part.split()]
-    return [n for n in names if n not in ("primary", "unique", "check")]
+def table_columns(table: str) -> list[str]:
+    "As the migrations leave them: `sql/schema.json` is compared with a database in test_sql"
+    told = json.loads((Path(__file__).parents[1] / "sql" / "schema.json").read_text("utf-8"))
+    return [c.partition(".")[2] for c in told["columns"] if c.partition(".")[0] == table]
 
 
 # TR-1 and guard 29
@@ -343,3 +339,20 @@ def test_an_unknown_tier_is_refused():
     state = retier(empty_state(), scanned(1), OPEN, CONFIG).assign(tier="hot")
     with pytest.raises(InputError, match="tier: received 'hot'"):
         due(state, OPEN, CONFIG)
+
+
+def test_tr11_a_dear_share_is_no_livelier_than_a_cheap_one():
+    "Candidates were chosen by the dispersion of prices in dollars, so expensive shares always qualified"
+    instants = [OPEN + timedelta(minutes=15 * i) for i in range(1, 30)]
+
+    def tiers(factor: float) -> list[tuple]:
+        state = empty_state()
+        for asof in instants:
+            features = market(asof)
+            features["close"] *= factor
+            state = retier(state, scanned(selected=3), asof, CONFIG)
+            _, state, _ = collect(features, None, {}, state, asof, CONFIG)
+        return list(zip(state["tier"], state["flatline_periods"], state["tracking_reason"]))
+
+    assert tiers(1) == tiers(250)
+    assert len({t for t, _, _ in tiers(1)}) > 1
