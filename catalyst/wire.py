@@ -197,6 +197,8 @@ def _pieces(values: "pd.Series", kind: int, scale: int | None):
     import pyarrow as pa
 
     known = values.notna().to_numpy()
+    if not known.any():
+        return _with_nulls(pa.array([], pa.large_binary()), known)
     if kind in _WIDTH or kind == NUMERIC:
         body = _fixed(str(values.name), _values(values[known], kind, scale))
         return body if known.all() else _with_nulls(_bytes(body), known)

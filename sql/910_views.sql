@@ -1,6 +1,14 @@
 -- Re-run whenever this file changes.
 drop view if exists v_trade_lineage, v_positions_current;
-drop materialized view if exists v_ml_features, v_securities_latest;
+-- An earlier version kept two of the views as copies that somebody had to refresh; nobody did (DB-6). A view is never behind.
+do $$
+declare r record;
+begin
+    for r in select relname, relkind from pg_class
+             where relnamespace = current_schema()::regnamespace and relname in ('v_ml_features', 'v_securities_latest') loop
+        execute format('drop %s %I', case r.relkind when 'm' then 'materialized view' else 'view' end, r.relname);
+    end loop;
+end $$;
 
 create view v_positions_current as
 select p.position_id, s.symbol, p.security_id, sec.sector_name, p.side, p.open_quantity, p.entry_price, p.last_price,
@@ -39,7 +47,7 @@ left join news_stories st on st.story_id = coalesce(g.story_id, n.story_id)
 left join news_sources src on src.source_id = n.source_id;
 
 -- One row per bar with what was known when the bar became available, and nothing later.
-create materialized view v_ml_features as
+create view v_ml_features as
 select h.security_id, h.time_id, h.timeframe, t.ts, h.available_at, h.close, h.volume, coalesce(i.vwap, h.vwap) as vwap,
        i.rsi_14, i.macd, i.vpoc, i.bid_ask_spread, i.order_flow_imbalance, i.unusual_volume_flag,
        c.sector_relative_strength, c.sector_rank, c.correlation_spy, c.beta_spy,
@@ -63,11 +71,9 @@ left join lateral (
     from news_sentiment s
     where s.security_id = h.security_id and s.received_at <= h.available_at
       and s.received_at > h.available_at - interval '1 hour') n on true
-where h.timeframe in ('5min', '15min', '1hour')
-with no data;
-create unique index v_ml_features_key on v_ml_features (security_id, timeframe, time_id);
+where h.timeframe in ('5min', '15min', '1hour');
 
-create materialized view v_securities_latest as
+create view v_securities_latest as
 select s.security_id, s.symbol, s.name, sec.sector_name, s.is_active,
        b.ts as last_bar_at, b.close as last_close, n.last_news_at, c.correlation_spy
 from securities s
@@ -79,6 +85,4 @@ left join lateral (
     select max(received_at) as last_news_at from news_sentiment x where x.security_id = s.security_id) n on true
 left join lateral (
     select correlation_spy from sector_correlations x where x.security_id = s.security_id
-    order by x.time_id desc limit 1) c on true
-with no data;
-create unique index v_securities_latest_key on v_securities_latest (security_id);
+    order by x.time_id desc limit 1) c on true;

@@ -74,7 +74,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_guard_13_hostile_headlines_are_stored_whole(scratch, kind):
+def test_db02_guard_13_hostile_headlines_are_stored_whole(scratch, kind):
     headline = HOSTILE[kind]
     tally = import_news(
         scratch,

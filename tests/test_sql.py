@@ -23,14 +23,14 @@ def test_db_check_passes(scratch):
     assert [c for c in check_database(scratch) if not c.ok] == []
 
 
-def test_manifest_is_what_the_migrations_make(scratch):
+def test_db10_db11_the_manifest_is_what_the_migrations_make(scratch):
     "guard-15: one definition; the list that start-up compares with is the schema itself"
     have = live_schema(scratch)
     need = json.loads((resource_dir("sql") / "schema.json").read_text())
     assert {k: have[k] for k in need} == need
 
 
-def test_a_missing_function_is_named(scratch):
+def test_db01_a_missing_function_is_named(scratch):
     "DB-1: helpers that were never deployed made every insert fail in silence"
     scratch.run("drop function get_or_create_time(timestamptz)")
     with pytest.raises(InputError, match="get_or_create_time"):
@@ -58,7 +58,7 @@ def test_unknown_words_are_refused(scratch):
     assert "side" in refused(scratch, "select cast('long' as side)")
 
 
-def test_partitions_are_made_on_demand_and_by_time(scratch):
+def test_db05_partitions_are_made_on_demand_and_by_time(scratch):
     "DB-5: a partitioned table without partitions, ranged on ids in arrival order"
     jan, feb = datetime(2025, 1, 31, 20, tzinfo=UTC), datetime(2025, 2, 3, 15, tzinfo=UTC)
     for t in (jan, feb, feb):
@@ -80,7 +80,7 @@ def test_partitions_are_made_on_demand_and_by_time(scratch):
         "2025-08-13T03:59-04:00",
     ],
 )
-def test_database_and_clock_agree_on_an_instant(scratch, text):
+def test_db04_database_and_clock_agree_on_an_instant(scratch, text):
     "DB-4: market_session was never filled, holidays never set, daylight saving ignored"
     at = datetime.fromisoformat(text)
     ensure_times(scratch, [time_id(at)])
@@ -148,7 +148,7 @@ def test_approvals_are_evidence(scratch):
     assert scratch.run("update risk_approvals set released_at = '2025-08-13 14:20+00'") == 1
 
 
-def test_ml_features_show_no_future_news(scratch):
+def test_db06_ml_features_show_no_future_news(scratch):
     "DB-6, guard-18: the view joined all news with only a lower bound in time"
     t, at = (
         time_id(datetime(2025, 8, 13, 14, tzinfo=UTC)),
@@ -176,11 +176,10 @@ def test_ml_features_show_no_future_news(scratch):
             t=t,
             r=received,
         )
-    scratch.run("refresh materialized view v_ml_features")
     assert scratch.value("select news_count_1h from v_ml_features") == 1
 
 
-def test_seeds_invent_no_economic_values(scratch):
+def test_db07_seeds_invent_no_economic_values(scratch):
     "DB-7: seed rows with value 0 on today's date"
     assert scratch.value("select count(*) from economic_indicators") == 0
 
