@@ -25,8 +25,9 @@ def fill(store, securities, sessions):
     import numpy as np
     import pandas as pd
 
-    from catalyst.bars import _write
+    from catalyst.bars import write_bars
     from catalyst.clock import sessions_between
+    from catalyst.core import Timeframe
 
     days = sessions_between(date(2007, 1, 2), date(2020, 12, 31))[-sessions:]
     rng = np.random.default_rng(7)
@@ -49,11 +50,13 @@ def fill(store, securities, sessions):
                 "available_at": np.tile(ends, len(some)),
             }
         )
-        bars["ts"] = pd.DatetimeIndex(bars.ts).tz_localize("UTC") if bars.ts.dt.tz is None else bars.ts
+        bars["ts"] = (
+            pd.DatetimeIndex(bars.ts).tz_localize("UTC") if bars.ts.dt.tz is None else bars.ts
+        )
         if bars.available_at.dt.tz is None:
             bars["available_at"] = bars.available_at.dt.tz_localize("UTC")
         with store.transaction() as tx:
-            _write(tx, bars, "1day", "simulated")
+            write_bars(tx, bars, Timeframe.DAY1, "simulated")
     store.run("analyze trading_history")
 
 

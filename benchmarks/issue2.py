@@ -45,13 +45,14 @@ def bench_copy(n=1_000_000, repeats=3):
     import numpy as np
     import pandas as pd
 
-    from catalyst.bars import SPAN, _write
+    from catalyst.bars import write_bars
     import io
 
     from pyarrow import Table, csv
 
     from catalyst.clock import sessions_between, slots
     from catalyst.core import Timeframe
+    from catalyst.replay import SPAN
     from catalyst.schema import scratch_store
     from catalyst.store import connect
 
@@ -78,7 +79,7 @@ def bench_copy(n=1_000_000, repeats=3):
         with scratch_store() as store:
             start = time.perf_counter()
             with store.transaction() as tx:
-                _write(tx, bars, Timeframe.MIN15, "bench")
+                write_bars(tx, bars, Timeframe.MIN15, "bench")
             ours = time.perf_counter() - start
             flat = store.frame(
                 "select security_id, time_id, timeframe\\:\\:text, open, high, low, close, volume, available_at, feed from trading_history limit 0"

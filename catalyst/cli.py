@@ -16,21 +16,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from catalyst.console import (
-    config_list,
-    config_set,
-    db_check,
-    db_init,
-    db_status,
-    db_stop,
-    db_url,
-    import_bars_file,
-    import_news_file,
-    open_home,
-    pairs,
-    show,
-)
-from .core import CatalystError, Timeframe, TradingMode, World, bad, load_settings, masked
+from .console import command, db_check, db_commands, open_home, pairs, show
+from .core import CatalystError, TradingMode, World, bad, load_settings, masked
+from .takers import data_commands, import_commands
+from .upkeep import upkeep_commands
 
 # %% ../nbs/83_cli.ipynb #af5beac8
 def _file(what: str, text: str) -> Path:
@@ -43,10 +32,10 @@ def _file(what: str, text: str) -> Path:
 def day(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
-    "Replay a past session from files"
+    "Replay a past session from files, or several in a row"
     from dataclasses import replace
 
-    from catalyst.clock import get_session
+    from catalyst.clock import get_session, sessions_between
     from catalyst.day import print_day, replay_day
 
     session = get_session(a.session)
@@ -56,9 +45,15 @@ def day(
         replay_bars=_file("--bars", a.bars),
         replay_news=_file("--news", a.news) if a.news else None,
     )
-    told = replay_day(settings, session, "none" if a.fast else "all", a.mode)
-    print_day(told) if not a.json else show(told, True)
-    return 0 if not told["failed_runs"] else 1
+    last = get_session(a.until) if a.until else session
+    told = []
+    for each in sessions_between(session.day, last.day):
+        told.append(replay_day(settings, each, "none" if a.fast else "all", a.mode))
+        if not a.json:
+            print_day(told[-1])
+    if a.json:
+        show(told if a.until else told[0], True)
+    return 1 if any(d["failed_runs"] for d in told) else 0
 
 # %% ../nbs/83_cli.ipynb #5c848e83
 def demo(
@@ -150,22 +145,6 @@ def lab(
         return 0
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(folder)])
 
-# %% ../nbs/83_cli.ipynb #71282434
-def _command(
-    sub, name: str, call: Callable, text: str, home: bool = True, js: bool = True
-) -> argparse.ArgumentParser:
-    p = sub.add_parser(name, help=text, description=text)
-    p.set_defaults(call=call)
-    if home:
-        p.add_argument(
-            "--home",
-            metavar="DIR",
-            help="folder for database and runs (default: CATALYST_HOME, or the user's data folder)",
-        )
-    if js:
-        p.add_argument("--json", action="store_true", help="print one JSON document")
-    return p
-
 # %% ../nbs/83_cli.ipynb #c47cac36
 def _day_commands(sub) -> None:
     _replay_commands(sub)
@@ -173,7 +152,7 @@ def _day_commands(sub) -> None:
 
 
 def _replay_commands(sub) -> None:
-    p = _command(sub, "demo", demo, "a simulated trading day, end to end, without keys or network")
+    p = command(sub, "demo", demo, "a simulated trading day, end to end, without keys or network")
     p.add_argument("--fast", action="store_true", help="call the steps without papermill")
     p.add_argument(
         "--notebooks",
@@ -181,10 +160,11 @@ def _replay_commands(sub) -> None:
         help="run every step as a notebook; the default does so every two hours",
     )
     p.add_argument("--keep", action="store_true", help="leave the demo's database server running")
-    p = _command(sub, "day", day, "replay a past session from files")
+    p = command(sub, "day", day, "replay a past session from files")
     p.add_argument(
         "--session", required=True, metavar="DATE", help="trading day, such as 2025-08-13"
     )
+    p.add_argument("--until", metavar="DATE", help="and the sessions after it, up to this one")
     p.add_argument("--bars", required=True, metavar="FILE", help="Parquet or CSV of 15-minute bars")
     p.add_argument(
         "--news", metavar="FILE", help="Parquet or CSV of news; without it nobody is selected"
@@ -198,7 +178,7 @@ def _replay_commands(sub) -> None:
 
 # %% ../nbs/83_cli.ipynb #1cc58df1
 def _notebook_commands(sub) -> None:
-    p = _command(sub, "run", run, "execute one scheduled notebook and keep the evidence")
+    p = command(sub, "run", run, "execute one scheduled notebook and keep the evidence")
     p.add_argument("notebook", metavar="NAME", help="such as 20_scan")
     p.add_argument(
         "-p",
@@ -208,7 +188,7 @@ def _notebook_commands(sub) -> None:
         metavar="KEY=VALUE",
         help="a parameter of the notebook",
     )
-    p = _command(
+    p = command(
         sub,
         "schedule",
         schedule,
@@ -219,62 +199,6 @@ def _notebook_commands(sub) -> None:
         "--once", action="store_true", help="run what is due at the next slot, then stop"
     )
 
-# %% ../nbs/83_cli.ipynb #2aae0856
-def _data_commands(sub) -> None:
-    _db_commands(sub)
-    _import_commands(sub)
-    _config_commands(sub)
-
-
-def _db_commands(sub) -> None:
-    db = sub.add_parser("db", help="the database", description="the database").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
-    _command(db, "init", db_init, "create or upgrade the database")
-    _command(db, "status", db_status, "version, size and counts")
-    _command(
-        db,
-        "check",
-        db_check,
-        "prove keys, helpers, walls and vocabulary; exit 1 when one does not hold",
-    )
-    _command(db, "url", db_url, "print the URL, alone on the last line", js=False)
-    _command(db, "stop", db_stop, "stop the embedded server")
-
-# %% ../nbs/83_cli.ipynb #f94aa574
-def _import_commands(sub) -> None:
-    imp = sub.add_parser(
-        "import", help="take in a file", description="take in a file"
-    ).add_subparsers(required=True, metavar="KIND")
-    for name, call in (("bars", import_bars_file), ("news", import_news_file)):
-        p = _command(imp, name, call, f"take in a Parquet or CSV file of {name}")
-        p.add_argument("file", metavar="FILE")
-        p.add_argument(
-            "-c",
-            "--column",
-            action="append",
-            default=[],
-            metavar="OURS=THEIRS",
-            help="a column with another name",
-        )
-        if name == "bars":
-            p.add_argument(
-                "--timeframe",
-                choices=list(Timeframe),
-                default="15min",
-                help="length of the bars (default: 15min)",
-            )
-
-# %% ../nbs/83_cli.ipynb #1fa3e1be
-def _config_commands(sub) -> None:
-    conf = sub.add_parser(
-        "config", help="the registry of parameters", description="the registry of parameters"
-    ).add_subparsers(required=True, metavar="COMMAND")
-    _command(conf, "list", config_list, "every parameter with value, unit and home")
-    p = _command(conf, "set", config_set, "change a parameter for the cycles to come")
-    p.add_argument("name"), p.add_argument("value")
-    p.add_argument("--reason", required=True, help="why; kept in the history")
-
 # %% ../nbs/83_cli.ipynb #9e2ef1ac
 def parser() -> argparse.ArgumentParser:
     "The command line, without importing anything that a command needs"
@@ -284,14 +208,15 @@ def parser() -> argparse.ArgumentParser:
     )
     sub = top.add_subparsers(required=True, metavar="COMMAND")
     _day_commands(sub)
-    _data_commands(sub)
-    _command(
+    for declare in (db_commands, import_commands, data_commands, upkeep_commands):
+        declare(sub)
+    command(
         sub,
         "doctor",
         doctor,
         "examine python, database, disk, clock, calendar, keys and runs; exit 1 when something is wrong",
     )
-    p = _command(
+    p = command(
         sub,
         "lab",
         lab,
