@@ -67,7 +67,8 @@ def _copy(connection, table: str, frame: "pd.DataFrame") -> None:
         cursor.execute(f"select {columns} from {table} limit 0")
         kinds = {d.name: (d.type_code, d.scale) for d in cursor.description}
         with cursor.copy(f"copy {table} ({columns}) from stdin (format binary)") as copy:
-            copy.write(encode(frame, kinds))
+            for part in encode(frame, kinds):
+                copy.write(part)
 
 # %% ../nbs/02_store.ipynb #add1c09b
 def _merge(table: str, stage: str, columns: str, keys: list[str], update: list[str] | None) -> str:

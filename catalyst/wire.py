@@ -12,7 +12,7 @@ __all__ = ['NUMERIC', 'JSONB', 'DATE', 'INSTANT', 'encode', 'columns_sql', 'deco
 # %% ../nbs/01_wire.ipynb #2adfdc3a
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -211,24 +211,24 @@ def _pieces(values: "pd.Series", kind: int, scale: int | None):
 def encode(
     frame: "pd.DataFrame",  # Any index; it is not written
     kinds: Mapping[str, tuple[int, int | None]],  # Column to its type's number and scale
-) -> bytes:  # A whole COPY stream
+    part: int = 50_000,  # Rows
+) -> Iterator[bytes]:  # Together a whole COPY stream
     "The rows of `frame` as PostgreSQL's binary COPY reads them"
-    import numpy as np
+    yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
+    for start in range(0, len(frame), part):
+        rows = frame.iloc[start : start + part]
+        yield _side_by_side(len(rows), [_pieces(rows[c], *kinds[c]) for c in frame.columns])
+    yield b"\xff\xff"
 
-    fields = [_pieces(frame[c], *kinds[c]) for c in frame.columns]
-    count = np.full(len(frame), len(fields), [("fields", ">i2")])
-    rows = _side_by_side([count, *fields])
-    return b"PGCOPY\n\xff\r\n\0" + bytes(8) + rows + b"\xff\xff"
-
-
-def _side_by_side(fields: list) -> bytes:
-    "Row after row, each with all its fields"
+# %% ../nbs/01_wire.ipynb #59e0725a
+def _side_by_side(rows: int, fields: list) -> bytes:
+    "Row after row, each with the number of its fields and all of them"
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     runs: list = []
-    for field in fields:
+    for field in [np.full(rows, len(fields), [("fields", ">i2")]), *fields]:
         if isinstance(field, np.ndarray) and runs and isinstance(runs[-1], list):
             runs[-1].append(field)
         else:

@@ -7,7 +7,10 @@ begin
     loop
         select security_id into found_id from securities where symbol = sym and valid_to is null;
         if found then return found_id; end if;
-        insert into securities (symbol) values (sym) on conflict do nothing returning security_id into found_id;
+        -- a ticker whose last company is gone begins again on the day after it
+        insert into securities (symbol, valid_from)
+        select sym, coalesce(max(valid_to), '1900-01-01') from securities where symbol = sym
+        on conflict do nothing returning security_id into found_id;
         if found then return found_id; end if;      -- else another session was quicker: look again
     end loop;
 end $$;

@@ -184,6 +184,6 @@ select v.symbol, v.name, s.sector_id, v.kind::asset_type from (values
     ('XLY', 'Consumer Discretionary Select Sector SPDR', 'Consumer Discretionary', 'etf')
 ) as v (symbol, name, sector, kind)
 left join sectors s on s.sector_name = v.sector
-on conflict (symbol, valid_from) do update
+on conflict (symbol) where valid_to is null do update
     set name = coalesce(securities.name, excluded.name), sector_id = coalesce(securities.sector_id, excluded.sector_id),
         asset_type = case when securities.name is null then excluded.asset_type else securities.asset_type end;

@@ -159,7 +159,8 @@ def test_unknown_setting_in_the_file(capsys, tmp_path):
 
 @pytest.mark.parametrize("symbol", ["NA", "NAN", "TRUE", "NULL", "INF"])
 def test_tickers_that_look_like_missing_values(scratch, tmp_path, symbol):
-    from catalyst.bars import import_bars, read_bars
+    from catalyst.bars import import_bars
+    from catalyst.history import read_bars
     from catalyst.clock import get_session
     from catalyst.dims import securities
     from catalyst.replay import ReplayFeed

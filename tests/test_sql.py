@@ -104,6 +104,32 @@ def test_reused_ticker_is_two_securities(scratch):
     assert scratch.value("select valid_to from securities where security_id = :i", i=new) is None
 
 
+def test_a_ticker_whose_company_is_gone_begins_again(scratch):
+    "The helper looked for today's company for ever when there was none"
+    old = scratch.value("select get_or_create_security('GONE')")
+    scratch.run("update securities set valid_to = '2020-01-02' where security_id = :i", i=old)
+    new = scratch.value("select get_or_create_security('gone')")
+    assert new != old and scratch.value("select get_or_create_security('GONE')") == new
+    assert scratch.value("select valid_from from securities where security_id = :i", i=new) == date(
+        2020, 1, 2
+    )
+
+
+def test_names_of_the_packaged_list_go_to_todays_company(scratch):
+    old = scratch.value("select security_id from securities where symbol = 'T'")
+    scratch.run(
+        "update securities set name = null, valid_to = '2005-11-21' where security_id = :i", i=old
+    )
+    new = scratch.value("select get_or_create_security('T')")
+    scratch.run("delete from schema_migrations where name = '920_securities.sql'")
+    migrate(scratch)
+    names = {
+        r["security_id"]: r["name"]
+        for r in scratch.rows("select * from securities where symbol = 'T'")
+    }
+    assert names == {old: None, new: "AT&T"}
+
+
 def test_contradicting_bar_cannot_be_stored(scratch):
     t = time_id(datetime(2025, 8, 13, 14, tzinfo=UTC))
     ensure_times(scratch, [t])
