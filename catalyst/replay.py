@@ -151,7 +151,7 @@ def instants(
     if not t.notna().any():
         raise bad(f"column {column}", str(stamps.iloc[0]), "stamps such as 2025-08-13T14:00:00Z")
     if t.dt.tz is None and tz is None:
-        do = 'say whose time it is, such as tz="America/New_York"'
+        do = "say whose time it is: --tz America/New_York, or tz= in Python"
         raise bad(f"column {column}", str(t.min()), "stamps with a time zone", do)
     try:
         t = t.dt.tz_localize(tz) if t.dt.tz is None else t

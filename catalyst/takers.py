@@ -179,7 +179,7 @@ def import_commands(
     one = "a symbol whose company did not change, though its bars have a gap of months"
     bars.add_argument("--same", action="append", default=[], metavar="SYMBOL", help=one)
 
-
+# %% ../nbs/82_takers.ipynb #cc0b4bef
 def data_commands(
     sub,  # From `add_subparsers`
 ) -> None:

@@ -17,8 +17,8 @@ for name in [n for n in os.environ if n.startswith(("CATALYST_", "APCA_"))]:
 
 def pytest_sessionstart(session):
     "Scratch databases need not survive a power cut, and disks are slow at promising that they do"
-    if os.environ.get("CATALYST_TEST_DATABASE_URL"):
-        return
+    if os.environ.get("CATALYST_TEST_DATABASE_URL") or session.config.getoption("numprocesses", 0):
+        return  # A given server is not ours to change; with workers, each has its own
     from catalyst.server import Server, start_server
     from catalyst.store import connect
 

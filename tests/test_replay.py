@@ -146,7 +146,7 @@ BAD = {
         "no column for symbol, ts, open, high, low, close, volume; found: <html>404",
     ),
     "photo.csv": (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", "cannot be read"),
-    "wide.csv": (b"symbol,ts,open,high,low,close,volume\nA,2025-08-13,1,1,1,1,1\n", "such as tz="),
+    "wide.csv": (b"symbol,ts,open,high,low,close,volume\nA,2025-08-13,1,1,1,1,1\n", "--tz America"),
     "epoch.csv": (
         b"symbol,ts,open,high,low,close,volume\nA,1755091800,1,1,1,1,1\n",
         "column ts of epoch.csv",
