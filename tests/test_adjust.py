@@ -182,7 +182,7 @@ def test_a_dividend_and_a_split_on_one_day(scratch):
 
 def test_the_close_before_a_span_and_the_dividend_after_it(scratch):
     "What is read does not depend on where the span was cut"
-    times = {"08:00": 100.0, "15:30": 100.0, "16:30": 150.0}  # After hours is no close
+    times = {"08:00": 90.0, "15:30": 100.0, "16:30": 150.0}  # Only one of them is the close
     rows = [(f"2025-08-{d:02} {t}", p + d) for d in (7, 8, 11, 12) for t, p in times.items()]
     security_ids(scratch, ["AAPL"])
     import_bars(scratch, flat("AAPL", rows), "30min", "files", NOW)

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,81 @@ def test_tr10_a_notebook_is_due_once_at_an_instant(day, lengths):
     ids = [run_id_of(job.notebook, "replay", at) for at, job in plan]
     assert len(ids) == len(set(ids)) > 50
     assert [at for at, _ in plan] == sorted(at for at, _ in plan)
+
+
+class Stopped:
+    "A market's feed that answers, and has nothing to say any more"
+
+    def __init__(self, feed, last):
+        self._feed, self._last = feed, last
+
+    def __getattr__(self, name):
+        return getattr(self._feed, name)
+
+    def bars(self, symbols, timeframe, start, end, asof):
+        return self._feed.bars(symbols, timeframe, start, end, min(asof, self._last))
+
+
+def test_guard11_a_feed_that_fell_silent_is_not_healthy(scratch):
+    "Six weeks of 'healthy' without a row: the state goes by what is stored, not by who answered"
+    from catalyst.core import Settings, World
+    from catalyst.desk import open_desk, take_bars
+    from catalyst.simulate import SimulatedFeed
+
+    session = get_session("2025-08-13")
+    feed = Stopped(SimulatedFeed(session="2025-08-13"), session.opens + timedelta(minutes=45))
+    settings = Settings(world=World.SIMULATED, simulate_session="2025-08-13")
+    told = []
+    for minutes in (45, 60, 75, 90, 400):
+        desk = open_desk(session.opens + timedelta(minutes=minutes), settings, scratch, feed)
+        take_bars(desk, history=6)
+        told.append(
+            scratch.rows("select status, error_message, last_output_at from service_health")[0]
+        )
+    assert [t["status"] for t in told] == ["healthy", "healthy", "degraded", "degraded", "degraded"]
+    assert told[2]["error_message"] == "no bar has ended for 0:30:00"
+    assert {t["last_output_at"] for t in told} == {session.opens + timedelta(minutes=45)}
+
+
+def test_guard12_a_step_that_ends_in_a_mistake_of_ours_has_failed(scratch):
+    from catalyst.core import Settings, World
+    from catalyst.desk import once, open_desk
+    from catalyst.simulate import SimulatedFeed
+
+    settings = Settings(world=World.SIMULATED, simulate_session="2025-08-13")
+    desk = open_desk("2025-08-13T10:00:00-04:00", settings, scratch, SimulatedFeed())
+    for where in ({"work": lambda tx: {}["x"]}, {"work": lambda tx: {}, "before": lambda: {}["x"]}):
+        with pytest.raises(KeyError):
+            once(desk, f"step{len(where)}", **where)
+    rows = scratch.rows("select step, status, error_message from workflow_log order by log_id")
+    assert [r["status"] for r in rows] == ["started", "failed"] * 2
+    assert {r["error_message"] for r in rows} == {None, "KeyError: 'x'"}
+
+
+def test_a_collection_asks_the_feed_three_times(scratch):
+    "100 securities cost at most three calls: bars, quotes, and the minutes of the selected"
+    from catalyst.core import Settings, World
+    from catalyst.desk import open_desk
+    from catalyst.simulate import SimulatedFeed
+    from catalyst.steps import collect_news, collect_points, scan_market
+
+    calls = []
+
+    class Counted(Stopped):
+        def __getattr__(self, name):
+            asked = getattr(self._feed, name)
+            return asked if not callable(asked) else lambda *a: (calls.append(name), asked(*a))[1]
+
+        def bars(self, *a):
+            calls.append("bars")
+            return self._feed.bars(*a)
+
+    settings = Settings(world=World.SIMULATED, simulate_session="2025-08-13")
+    feed = Counted(SimulatedFeed(session="2025-08-13"), None)
+    desk = lambda at: open_desk(f"2025-08-13T{at}:00-04:00", settings, scratch, feed)
+    collect_news(desk("10:00")), scan_market(desk("10:00"))
+    for at, due in (("10:00", 100), ("10:01", 1)):
+        calls.clear()
+        told = collect_points(desk(at))
+        assert told["due"] == told["done"] >= due
+        assert sorted(c for c in calls if c != "assets") == ["bars", "bars", "quotes"]
