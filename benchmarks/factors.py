@@ -60,9 +60,24 @@ def fill(store, securities, sessions):
     store.run("analyze trading_history")
 
 
+def dump(store, path):
+    from catalyst.dims import securities
+    from catalyst.history import read_bars
+
+    bars = read_bars(store, datetime(2021, 1, 4, tzinfo=UTC), "1day").reset_index()
+    bars["symbol"] = bars.security_id.map(securities(store).symbol)
+    bars.drop(columns=["security_id", "available_at"]).to_parquet(path)
+
+
 def wide(bars, column):
     "One row per session, one column per security"
-    return bars[column].unstack("security_id")
+    import numpy as np
+    import pandas as pd
+
+    (ids, ts), (row, col) = bars.index.levels, (bars.index.codes[1], bars.index.codes[0])
+    table = np.full((len(ts), len(ids)), np.nan)
+    table[row, col] = bars[column].to_numpy()
+    return pd.DataFrame(table, index=ts, columns=ids)
 
 
 def factors(bars):
@@ -133,6 +148,7 @@ def main():
     p.add_argument("--sessions", type=int, default=3270)
     p.add_argument("--home")
     p.add_argument("--job", action="store_true")
+    p.add_argument("--dump", metavar="FILE", help="also write the bars as Parquet, for qlib_job.py")
     a = p.parse_args()
     if a.job:
         return job(a.home, a.sessions)
@@ -144,6 +160,8 @@ def main():
 
         store, started = open_store(load_settings(None)), time.perf_counter()
         fill(store, a.securities, a.sessions)
+        if a.dump:
+            dump(store, a.dump)
         print(f"filled in {time.perf_counter() - started:.0f} s (simulated daily bars)")
         store.close()
         stop_server(Server(Path(home)))

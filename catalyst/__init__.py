@@ -1,21 +1,34 @@
 """Modules:
 
-- `catalyst.bars`: Price bars: judged row by row, stored once, read as of an instant
+- `catalyst.adjust`: Splits and dividends: stored once, known as of an instant, taken out of prices on reading
+- `catalyst.ageing`: Looks become hours, hours become days, and nothing is counted twice or lost
+- `catalyst.aggregate`: Short bars into long ones, without mixing the parts of a trading day
+- `catalyst.audit`: A row can be sound and its file wrong: every stamp an hour off, every bar marked by its end, a split that was never taken out. Such faults show only in the whole, and they are the dangerous ones, because each of them lets a strategy see the future or trade a price that nobody paid. This page holds functions that judge a whole file against the exchange's calendar and against itself. They take the tidy rows of `bars`, sorted by symbol and start, and change nothing. `intake` asks them all and acts on the answers.
+- `catalyst.backup`: A copy that has been restored once, and a restore that cannot lose what was there
+- `catalyst.bars`: Price bars: judged row by row, stored once
 - `catalyst.cards`: What was said of a security, what was planned, and what became of it
 - `catalyst.catalysts`: Why a headline may move a price: its tone, its kind, its strength, and the words that decided
 - `catalyst.check`: Proof that the database keeps its promises, and that the machine can run them
 - `catalyst.cli`: The same functions from a shell
 - `catalyst.clock`: Sessions and instants, and the only place that reads the time
 - `catalyst.config`: The one registry of numbers that decide, each with its unit, range and home
-- `catalyst.console`: Commands about the database, files and parameters, and how a command prints
+- `catalyst.console`: How a command is declared and prints, and the commands about the database
 - `catalyst.core`: Settings, secrets, errors and the words that every other page uses
+- `catalyst.correlate`: What moves together: each security with the market, with its sector, and with every other that is followed
+- `catalyst.coverage`: Are the stored bars fit for use? One answer, row by row
 - `catalyst.day`: A whole session, slot by slot: replayed, simulated, or followed as it happens
 - `catalyst.desk`: One instant of one trading day: its world, its clock, what is known
 - `catalyst.dims`: Securities, sectors and time: the dimensions that every fact points at
 - `catalyst.features`: One row per security: what was known of it at an instant
 - `catalyst.figures`: Charts as inline SVG: a session's bars with what was known and done, the profit through the day, the funnel
 - `catalyst.glance`: What a step found, as small tables for its notebook
+- `catalyst.grid`: The slots that the exchange's calendar expects, and the stamps that fit none of them
+- `catalyst.health`: The health of the stored bars on one page, and as a command
+- `catalyst.heatmap`: Coverage of securities by sessions, as a picture
+- `catalyst.history`: The one reader of stored bars: as of an instant, for some securities, over a span, with or without splits and dividends
+- `catalyst.holes`: Which expected slots have no bar
 - `catalyst.indicators`: Bars in, indicators out; what cannot be known is null and says why
+- `catalyst.intake`: `bars` judges rows and `audit` judges files. Here both are asked, in the order in which their answers depend on each other: the clock first, because a wrong one makes every later rule wrong; then the rows; then what only the sound rows together can show. Three counts and a table of reasons come out. What is stored does not depend on the order of the file nor on the pieces in which it is written, and the same file a second time changes nothing.
 - `catalyst.kernels`: Fresh kernels without the wait: a parent with its imports done, which forks
 - `catalyst.ledger`: How what the broker says becomes our orders, fills and positions
 - `catalyst.limits`: What a proposal must satisfy, and how large it may be
@@ -24,6 +37,7 @@
 - `catalyst.matching`: What a bar does to resting orders, and what a broker refuses
 - `catalyst.morning`: A small trading morning with known answers, for lessons and tests
 - `catalyst.news`: News items with four clocks: judged at the door, kept in every version, joined into stories, read as of an instant
+- `catalyst.night`: What is done once when the session is over: correlations, tracking, ageing, old months, sizes
 - `catalyst.paper`: A broker of our own: an account in the database, filled from the bars of a feed
 - `catalyst.patterns`: Chart and candlestick patterns that never change their mind
 - `catalyst.ports`: What the outside world must offer, and the plain records it speaks
@@ -31,6 +45,7 @@
 - `catalyst.replay`: A past day from Parquet or CSV files, told in the order in which it happened
 - `catalyst.report`: The page of a day: one file that tells what happened, and why
 - `catalyst.risk`: May this be sent? The account as it is, reservations, approvals
+- `catalyst.rows`: What is known of each security, row by row, without inventing anything
 - `catalyst.run`: One scheduled notebook through papermill, and the schedule of a trading day
 - `catalyst.scan`: From the whole universe to a hundred followed and five candidates, with a reason for every drop
 - `catalyst.schema`: Migrations, the check at start, and a database for every test
@@ -39,11 +54,18 @@
 - `catalyst.signals`: The one decision function: from a feature row to a plan with entry, stop and target, or to the reason why not
 - `catalyst.simulate`: A feed over a market made to order, whose truth is known
 - `catalyst.steps`: One function for each step of the day
+- `catalyst.storage`: How large the memory is, how fast it grows, and when that must be told
 - `catalyst.store`: Transactions, frames and bulk writes in PostgreSQL
+- `catalyst.suspects`: Bars that cannot be what they say: wrong clocks, splits left in, prices that stand still
 - `catalyst.tables`: What happened in a cycle, as frames, as of an instant
+- `catalyst.takers`: Files from elsewhere into the database, and how healthy the stored bars are
+- `catalyst.tickers`: Two companies behind one ticker
 - `catalyst.track`: Who is followed how closely, and what each look at them brings home
+- `catalyst.tracking`: Who is followed now, how the collection does, and one more look on demand
 - `catalyst.trade`: The only sender of orders: entries, exits, reconciliation
+- `catalyst.upkeep`: Parameters, who is followed, and how large it all is: commands for whoever runs the system
 - `catalyst.watch`: One pass over what is open: marks, expiries, the end of the day, protection
+- `catalyst.wire`: Frames in the bytes that PostgreSQL reads and writes
 - `catalyst.workflow`: Cycles, steps, health and configuration: what is going on, and with which values"""
 
 from importlib.metadata import version

@@ -12,7 +12,7 @@ __all__ = ['ACTION_COLUMNS', 'ex_instants', 'read_actions', 'import_actions', 'f
 
 # %% ../nbs/23_adjust.ipynb #40f551f6
 import json
-from datetime import date, datetime
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+import pandas as pd
+
 from .figures import price_chart
 from catalyst.markup import (
     Html,
@@ -24,6 +26,7 @@ from catalyst.markup import (
     join,
     missing,
     money,
+    nothing,
     number,
     ny,
     price,
@@ -33,37 +36,36 @@ from catalyst.markup import (
 from .record import Day
 
 # %% ../nbs/79_cards.ipynb #5c1c57e9
+def _of(frame: pd.DataFrame, security_id: int) -> pd.DataFrame:
+    "The rows of one security"
+    return frame[frame.security_id == security_id]
+
+
+def _selections(day: Day, security_id: int) -> pd.DataFrame:
+    "The scans that selected it"
+    mine = _of(day.scans, security_id)
+    return mine[mine.selected_for_trading]
+
+# %% ../nbs/79_cards.ipynb #3ba084a5
 def _term(name: str, value: Any) -> str:
-    "One term of a judgement; a factor of one changed nothing and is left out"
+    "One term of a judgement; a factor of one changed nothing and is empty"
     if isinstance(value, dict):
         return ", ".join(_term(k, v) for k, v in value.items())
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value) if name in ("phrase", "none", "type") else f"{name} {value}"
-    return (
-        ""
-        if value == 1 or name == "strength"
-        else f"{name} {value:+.3g}"
-        if value < 0
-        else f"{name} {value:.3g}"
-    )
+    return "" if value == 1 or name == "strength" else f"{name} {value:.3g}"
 
-
+# %% ../nbs/79_cards.ipynb #215ace75
 def decided_by(
     why: dict[str, Any] | None,  # As `news_sentiment.decided_by` holds it
 ) -> str:
     "The words and terms of a judgement, as a phrase"
-    found = {
-        name: _term(name, {name: told} if not isinstance(told, dict) else told)
+    terms = {
+        name: _term(name, told if isinstance(told, dict) else {name: told}).split(", ")
         for name, told in (why or {}).items()
     }
-    return (
-        "; ".join(
-            f"{name}: {', '.join(t for t in text.split(', ') if t)}"
-            for name, text in found.items()
-            if text
-        )
-        or "nothing was written down"
-    )
+    said = [f"{name}: {', '.join(filter(None, t))}" for name, t in terms.items() if t != [""]]
+    return "; ".join(said) or "nothing was written down"
 
 # %% ../nbs/79_cards.ipynb #c5092723
 def items_of(
@@ -71,52 +73,39 @@ def items_of(
     security_id: int,  # Whose
 ) -> list[tuple[Any, bool]]:  # Rows of `Day.news`, and whether a decision rested on it
     "News of a security, what decided first, then by strength"
-    rows = day.scans[(day.scans.security_id == security_id) & day.scans.selected_for_trading]
-    used = {
-        *rows.news_id.dropna(),
-        *day.signals.news_id[day.signals.security_id == security_id].dropna(),
-    }
-    mine = day.news[day.news.security_id == security_id]
-    weight = lambda n: 0.0 if missing(n.catalyst_strength) else n.catalyst_strength
-    ranked = sorted(
-        mine.itertuples(),
-        key=lambda n: (n.news_id not in used, -weight(n), -n.received_at.timestamp(), n.news_id),
-    )
+    rested = (_selections(day, security_id), _of(day.signals, security_id))
+    used = {i for rows in rested for i in rows.news_id.dropna()}
+
+    def _order(n):
+        weight = 0.0 if missing(n.catalyst_strength) else n.catalyst_strength
+        return n.news_id not in used, -weight, -n.received_at.timestamp(), n.news_id
+
+    ranked = sorted(_of(day.news, security_id).itertuples(), key=_order)
     return [(n, n.news_id in used) for n in ranked]
 
-# %% ../nbs/79_cards.ipynb #a6aac5e5
+# %% ../nbs/79_cards.ipynb #b6a67934
+def _source(n: Any) -> Html:
+    "Where an item came from, and when"
+    form = "%d %b %H:%M"
+    late = n.published_at != n.received_at
+    published = [", published ", ny(n.published_at, form)] if late else []
+    tier = f" (tier {n.source_tier}) · received "
+    return el("small", n.source_name, tier, ny(n.received_at, form), *published)
+
+
+def _judgement(n: Any) -> Html:
+    "What kind of catalyst it was taken for, with its scores"
+    kind = "not judged" if missing(n.catalyst_type) else n.catalyst_type
+    scores = [number(x, 2, reason="not judged") for x in (n.tone, n.catalyst_strength)]
+    return el("small", tag(kind, "amber"), " tone ", scores[0], " · strength ", scores[1])
+
+# %% ../nbs/79_cards.ipynb #3a86f887
 def _quote(n: Any) -> Html:
     "One item with its source, times and judgement"
-    kind = "not judged" if missing(n.catalyst_type) else n.catalyst_type
-    published = (
-        [", published ", ny(n.published_at, "%d %b %H:%M")]
-        if n.published_at != n.received_at
-        else []
-    )
-    source = el(
-        "small",
-        n.source_name,
-        f" (tier {n.source_tier}) · received ",
-        ny(n.received_at, "%d %b %H:%M"),
-        *published,
-    )
-    scores = [
-        " tone ",
-        number(n.tone, 2, reason="not judged"),
-        " · strength ",
-        number(n.catalyst_strength, 2, reason="not judged"),
-    ]
     why = el("small", clip(decided_by(n.decided_by), 200))
-    return el(
-        "blockquote",
-        clip(n.headline, 180),
-        source,
-        el("small", tag(kind, "amber"), *scores),
-        why,
-        cls="quote",
-    )
+    return el("blockquote", clip(n.headline, 180), _source(n), _judgement(n), why, cls="quote")
 
-# %% ../nbs/79_cards.ipynb #4b1dd103
+# %% ../nbs/79_cards.ipynb #744b00ab
 def news_words(
     day: Day,  # From `read_day`
     security_id: int,  # Whose
@@ -125,42 +114,37 @@ def news_words(
     "The items that a reader wants to see"
     items = [n for n, _ in items_of(day, security_id)]
     if not items:
-        return [el("p", "No news that names it was received in the last four days.", cls="empty")]
-    more = (
-        [el("p", f"and {count(len(items) - most, 'more item')} in four days", cls="soft")]
-        if len(items) > most
-        else []
-    )
-    return [_quote(n) for n in items[:most]] + more
+        return [nothing("No news that names it was received in the last four days.")]
+    quotes = [_quote(n) for n in items[:most]]
+    if len(items) > most:
+        more = f"and {count(len(items) - most, 'more item')} in four days"
+        quotes.append(el("p", more, cls="soft"))
+    return quotes
 
-# %% ../nbs/79_cards.ipynb #744b00ab
+# %% ../nbs/79_cards.ipynb #27b99e54
 def _plan(day: Day, security_id: int) -> Any:
     "The signal to draw: the newest that risk approved, else the newest; null: none"
-    mine = day.signals[day.signals.security_id == security_id]
-    won = day.decisions[
-        (day.decisions.security_id == security_id)
-        & (day.decisions.verdict == "approved")
-        & (day.decisions.purpose == "entry")
-    ]
+    mine, said = _of(day.signals, security_id), _of(day.decisions, security_id)
+    won = said[(said.verdict == "approved") & (said.purpose == "entry")]
     approved = mine[mine.decided_at.isin(won.decided_at)]
     rows = approved if len(approved) else mine
     return list(rows.itertuples())[-1] if len(rows) else None
 
-# %% ../nbs/79_cards.ipynb #27b99e54
+# %% ../nbs/79_cards.ipynb #98ddf2d9
 def _terms(terms: dict[str, Any] | None) -> str:
+    "What a confidence was made of"
     shown = {k: v for k, v in (terms or {}).items() if not isinstance(v, (dict, list))}
+    told = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in shown.items()}
     return ", ".join(
-        f"{k.replace('_', ' ')} {'unknown' if v is None else f'{v:.3g}' if isinstance(v, float) else v}"
-        for k, v in shown.items()
+        f"{k.replace('_', ' ')} {'unknown' if v is None else v}" for k, v in told.items()
     )
 
-
+# %% ../nbs/79_cards.ipynb #6082dd84
 def _verdicts(day: Day, security_id: int) -> Html:
-    entries = day.decisions[
-        (day.decisions.security_id == security_id) & (day.decisions.purpose == "entry")
-    ]
+    "What risk said to its entries, each answer once"
+    mine = _of(day.decisions, security_id)
     said: dict[tuple[str, str], list[Html]] = {}
-    for r in entries.itertuples():
+    for r in mine[mine.purpose == "entry"].itertuples():
         said.setdefault((r.verdict, r.deciding), []).append(ny(r.decided_at))
     lines = [
         el("div", join(times, ", "), " ", tag(verdict), " ", clip(why, 160))
@@ -168,158 +152,132 @@ def _verdicts(day: Day, security_id: int) -> Html:
     ]
     return join(lines) if lines else dash("no plan reached risk")
 
-# %% ../nbs/79_cards.ipynb #98ddf2d9
+# %% ../nbs/79_cards.ipynb #f3b4da11
+def _planned(plan: Any) -> Html:
+    "A plan in one line"
+    reward = abs(plan.target_price - plan.entry_price) / abs(plan.entry_price - plan.stop_price)
+    what = f" {plan.setup.replace('_', ' ')}: {plan.side} {plan.entry_type} "
+    entry, stop, target = map(price, (plan.entry_price, plan.stop_price, plan.target_price))
+    levels = [entry, ", stop ", stop, ", target ", target, f", reward to risk {reward:.1f}"]
+    return join([ny(plan.decided_at), what, *levels])
+
+# %% ../nbs/79_cards.ipynb #a37d4b08
+def _plan_rows(day: Day, plan: Any, security_id: int) -> list[tuple[str, object]]:
+    "What was planned, how sure, and what risk said"
+    sure = [
+        number(plan.confidence, 2),
+        " calibrated" if plan.calibrated else " not calibrated",
+        el("div", clip(_terms(plan.terms), 200), cls="soft"),
+    ]
+    risk = _verdicts(day, security_id)
+    return [("Plan", _planned(plan)), ("Confidence", join(sure)), ("Risk", risk)]
+
+# %% ../nbs/79_cards.ipynb #55070814
 def _no_plan(told: list[tuple[datetime, str]]) -> Html | str:
     "The newest reason, setup by setup; how often there was one"
     if not told:
         return "no decision step has recorded a reason"
     at, why = told[-1]
     lines = [el("div", clip(part.replace("_", " "), 160)) for part in why.split("; ")]
-    first = (
-        [el("div", f"nor at {count(len(told) - 1, 'earlier decision')}", cls="soft")]
-        if len(told) > 1
-        else []
-    )
-    return join([el("div", "at ", ny(at)), *lines, *first])
+    if len(told) > 1:
+        before = f"nor at {count(len(told) - 1, 'earlier decision')}"
+        lines.append(el("div", before, cls="soft"))
+    return join([el("div", "at ", ny(at)), *lines])
 
-# %% ../nbs/79_cards.ipynb #6082dd84
+# %% ../nbs/79_cards.ipynb #32d8f40f
+def _became(p: Any) -> Html:
+    "What became of one position"
+    if p.status != "closed":
+        told = f"held since {words(ny(p.opened_at))}: "
+        return el("div", told, money(p.open_pnl, True, p.null_reason))
+    why, profit = clip(p.close_reason.replace("_", " "), 60), money(p.realized_pnl, True)
+    r = number(p.r_multiple, 1, " R", "no stop, so no risk to measure by")
+    return el("div", ny(p.closed_at), " ", why, ": ", profit, " (", r, ")")
+
+
 def _outcome(day: Day, security_id: int) -> Html:
-    held = day.positions[day.positions.security_id == security_id]
-    lines = []
-    for p in held.itertuples():
-        if p.status == "closed":
-            lines.append(
-                el(
-                    "div",
-                    ny(p.closed_at),
-                    " ",
-                    clip(p.close_reason.replace("_", " "), 60),
-                    ": ",
-                    money(p.realized_pnl, True),
-                    " (",
-                    number(p.r_multiple, 1, " R", "no stop, so no risk to measure by"),
-                    ")",
-                )
-            )
-        else:
-            lines.append(
-                el(
-                    "div",
-                    f"held since {words(ny(p.opened_at))}: ",
-                    money(p.open_pnl, True, p.null_reason),
-                )
-            )
+    "What became of all its positions"
+    lines = [_became(p) for p in _of(day.positions, security_id).itertuples()]
     return join(lines) if lines else dash("nothing was filled")
 
-# %% ../nbs/79_cards.ipynb #f3b4da11
-def _plan_rows(day: Day, plan: Any, security_id: int) -> list[tuple[str, object]]:
-    "What was planned, how sure, and what risk said"
-    reward = abs(plan.target_price - plan.entry_price) / abs(plan.entry_price - plan.stop_price)
-    levels = [
-        price(plan.entry_price),
-        ", stop ",
-        price(plan.stop_price),
-        ", target ",
-        price(plan.target_price),
+# %% ../nbs/79_cards.ipynb #54ad7cd7
+def _patterns(day: Day, security_id: int) -> Html | str:
+    "The three surest patterns"
+    lines = [
+        el(
+            "div",
+            ny(p.confirmed_at),
+            f" {p.pattern_type.replace('_', ' ')}, {p.bias}, {p.confidence_score:.2f}",
+        )
+        for p in _of(day.patterns, security_id)[:3].itertuples()
     ]
-    what = [
-        ny(plan.decided_at),
-        f" {plan.setup.replace('_', ' ')}: {plan.side} {plan.entry_type} ",
-        *levels,
-        f", reward to risk {reward:.1f}",
-    ]
-    sure = [
-        number(plan.confidence, 2),
-        " calibrated" if plan.calibrated else " not calibrated",
-        el("div", clip(_terms(plan.terms), 200), cls="soft"),
-    ]
-    return [("Plan", join(what)), ("Confidence", join(sure)), ("Risk", _verdicts(day, security_id))]
+    return join(lines) if lines else "none confirmed in this session"
 
-# %% ../nbs/79_cards.ipynb #569a079f
+# %% ../nbs/79_cards.ipynb #22e931d4
 def plan_words(
     day: Day,  # From `read_day`
     security_id: int,  # Whose
     symbol: str,  # Its symbol
 ) -> Html:
     "Plan, pattern, verdict and outcome of one candidate"
-    plan, patterns = _plan(day, security_id), day.patterns[day.patterns.security_id == security_id]
-    rows = (
-        [("No plan", _no_plan(day.no_plan.get(symbol, [])))]
-        if plan is None
-        else _plan_rows(day, plan, security_id)
-    )
-    found = [
-        el(
-            "div",
-            ny(p.confirmed_at),
-            f" {p.pattern_type.replace('_', ' ')}, {p.bias}, {p.confidence_score:.2f}",
-        )
-        for p in patterns[:3].itertuples()
-    ]
-    rows.append(("Pattern", join(found) if found else "none confirmed in this session"))
-    return facts([*rows, ("Outcome", _outcome(day, security_id))])
+    plan = _plan(day, security_id)
+    if plan is None:
+        rows = [("No plan", _no_plan(day.no_plan.get(symbol, [])))]
+    else:
+        rows = _plan_rows(day, plan, security_id)
+    rows += [("Pattern", _patterns(day, security_id)), ("Outcome", _outcome(day, security_id))]
+    return facts(rows)
 
-# %% ../nbs/79_cards.ipynb #32d8f40f
+# %% ../nbs/79_cards.ipynb #51bf9559
 def _chart(day: Day, security_id: int, symbol: str) -> Html:
     "Price chart with the levels of the plan, the news and the fills"
-    plan = _plan(day, security_id)
-    levels = (
-        {k: (getattr(plan, f"{k}_price"), plan.decided_at) for k in ("entry", "stop", "target")}
-        if plan is not None
-        else None
-    )
+    plan, kinds = _plan(day, security_id), ("entry", "stop", "target")
+    level = lambda kind: (getattr(plan, f"{kind}_price"), plan.decided_at)
+    levels = {kind: level(kind) for kind in kinds} if plan else None
     news = [(n.received_at, n.headline, used) for n, used in items_of(day, security_id)[:12]]
-    fills = day.fills[day.fills.security_id == security_id].to_dict("records")
-    bars = day.bars[day.bars.security_id == security_id]
-    return price_chart(
-        bars, day.session, symbol, day.previous.get(security_id), levels, news, fills
-    )
+    fills = _of(day.fills, security_id).to_dict("records")
+    bars, previous = _of(day.bars, security_id), day.previous.get(security_id)
+    return price_chart(bars, day.session, symbol, previous, levels, news, fills)
 
 # %% ../nbs/79_cards.ipynb #2724769d
+def _title(row: Any) -> Html:
+    "Symbol, name and sector, as far as they are known"
+    known = (str(x) for x in (row.name, row.sector_name) if not missing(x))
+    return el("h3", row.symbol, " ", el("span", " · ".join(known), cls="soft"))
+
+
+def _chosen(mine: pd.DataFrame) -> Html:
+    "When it was selected, and its best rank"
+    text = f"Selected at {', '.join(words(ny(t)) for t in mine.scan_timestamp)}"
+    if mine["rank"].notna().any():
+        text += f"; best rank {int(mine['rank'].min())}"
+    return el("p", f"{text}.", cls="soft wide")
+
+# %% ../nbs/79_cards.ipynb #db3a0ad4
 def card(
     day: Day,  # From `read_day`
     security_id: int,  # Whom
 ) -> Html:
     "One candidate"
-    mine = day.scans[(day.scans.security_id == security_id) & day.scans.selected_for_trading]
+    mine = _selections(day, security_id)
     row = next(mine.iloc[::-1].itertuples())
-    caption = el(
-        "figcaption",
-        f"{day.measured['timeframe']} bars. Diamonds: news received, with a line where a decision rested on it. Triangles: fills, up to buy, down to sell.",
-    )
-    times = ", ".join(words(ny(t)) for t in mine.scan_timestamp)
-    about = el(
-        "span",
-        " · ".join(str(x) for x in (row.name, row.sector_name) if not missing(x)),
-        cls="soft",
-    )
-    title = el("h3", row.symbol, " ", about)
-    chosen = el(
-        "p",
-        f"Selected at {times}; best rank {int(mine['rank'].min())}."
-        if mine["rank"].notna().any()
-        else f"Selected at {times}.",
-        cls="soft wide",
-    )
-    left, right = [_chart(day, security_id, row.symbol), caption], news_words(day, security_id)
-    (left if len(right) > 2 else right).append(
-        plan_words(day, security_id, row.symbol)
-    )  # the shorter side takes the plan
-    return el("article", title, chosen, el("figure", *left), el("div", *right), cls="card")
+    text = f"{day.measured['timeframe']} bars. Diamonds: news received, with a line where a decision rested on it. Triangles: fills, up to buy, down to sell."
+    left = [_chart(day, security_id, row.symbol), el("figcaption", text)]
+    right = news_words(day, security_id)
+    shorter = left if len(right) > 2 else right
+    shorter.append(plan_words(day, security_id, row.symbol))
+    sides = el("figure", *left), el("div", *right)
+    return el("article", _title(row), _chosen(mine), *sides, cls="card")
 
-# %% ../nbs/79_cards.ipynb #db3a0ad4
+# %% ../nbs/79_cards.ipynb #b89455c0
 def candidates_section(
     day: Day,  # From `read_day`
 ) -> Iterable[Html]:
     "A card for each security that was ever selected; traded ones first, then by best rank"
-    chosen = day.scans[day.scans.selected_for_trading]
+    chosen, traded = day.scans[day.scans.selected_for_trading], set(day.fills.security_id)
     if chosen.empty:
-        yield el(
-            "p", "No security was selected by this instant; the funnel above says why.", cls="empty"
-        )
+        yield nothing("No security was selected by this instant; the funnel above says why.")
         return
     best = chosen.groupby("security_id")["rank"].min()
-    for security_id in sorted(
-        best.index, key=lambda i: (i not in set(day.fills.security_id), best[i], i)
-    ):
+    for security_id in sorted(best.index, key=lambda i: (i not in traded, best[i], i)):
         yield card(day, int(security_id))

@@ -10,11 +10,14 @@ counted for orphans. What a check writes it takes away again."""
 __all__ = ['Found', 'check_database', 'examine']
 
 # %% ../nbs/78_check.ipynb #c3c34407
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from .clock import NEW_YORK, WallClock, session_of, sessions_between
@@ -45,42 +48,45 @@ def _try(name: str, ask: Callable[[], tuple[bool, str]]) -> Found:
 
 # %% ../nbs/78_check.ipynb #4974fa97
 _FOREIGN_KEYS = """
-select c.conrelid::regclass\\:\\:text as child, c.confrelid::regclass\\:\\:text as parent, c.convalidated as valid,
+select c.conrelid\\:\\:regclass\\:\\:text as child, c.confrelid\\:\\:regclass\\:\\:text as parent, c.convalidated as valid,
        array(select a.attname from unnest(c.conkey) with ordinality k(n, i) join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.n order by i)\\:\\:text[] as columns,
        array(select a.attname from unnest(c.confkey) with ordinality k(n, i) join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.n order by i)\\:\\:text[] as targets
 from pg_constraint c join pg_class r on r.oid = c.conrelid
 where c.contype = 'f' and c.conparentid = 0 and not r.relispartition order by 1, 4
-""".replace("::regclass", "\\:\\:regclass")
+"""
 
 # %% ../nbs/78_check.ipynb #9f4f3602
-def _foreign_keys(store: Store) -> tuple[bool, str]:
-    keys = store.rows(_FOREIGN_KEYS)
+_PARENTS = {
+    "security_id": "securities",
+    "time_id": "time_dimension",
+}  # Column to what it must refer to
+
+
+def _loose(store: Store, keys: list[dict[str, Any]]) -> list[str]:
+    "Columns with the name of a key and without the key"
     have = {(k["child"], c, k["parent"]) for k in keys for c in k["columns"]}
+    views = store.rows("select relname\\:\\:text as name from pg_class where relkind in ('v', 'm')")
+    free = {*_PARENTS.values(), *(v["name"] for v in views)}
     columns = [c.split(".") for c in live_schema(store)["columns"] if c.count(".") == 1]
-    views = {
-        r["name"]
-        for r in store.rows(
-            "select relname\\:\\:text as name from pg_class where relkind in ('v', 'm')"
-        )
-    }
-    parents = {"security_id": "securities", "time_id": "time_dimension"}
-    loose = [
-        f"{t}.{c}"
-        for t, c in columns
-        if c in parents and t not in {*parents.values(), *views} and (t, c, parents[c]) not in have
-    ]
-    invalid = [k["child"] for k in keys if not k["valid"]]
-    return not loose and not invalid, f"{len(keys)} enforced" + (
-        f"; without: {', '.join(loose + invalid)}" if loose or invalid else ""
+    needy = [(t, c) for t, c in columns if c in _PARENTS and t not in free]
+    return [f"{t}.{c}" for t, c in needy if (t, c, _PARENTS[c]) not in have]
+
+# %% ../nbs/78_check.ipynb #7badb784
+def _foreign_keys(store: Store) -> tuple[bool, str]:
+    "Every reference is enforced, for the rows of yesterday as well"
+    keys = store.rows(_FOREIGN_KEYS)
+    lacking = _loose(store, keys) + [k["child"] for k in keys if not k["valid"]]
+    return not lacking, f"{len(keys)} enforced" + (
+        f"; without: {', '.join(lacking)}" if lacking else ""
     )
 
 # %% ../nbs/78_check.ipynb #4eecfd3b
 def _orphans(store: Store) -> tuple[bool, str]:
+    "No row refers to one that is not there"
     found = []
     for k in store.rows(_FOREIGN_KEYS):
-        on = " and ".join(
-            f'p."{t}" = c."{col}"' for col, t in zip(k["columns"], k["targets"], strict=True)
-        )
+        pairs = zip(k["columns"], k["targets"], strict=True)
+        on = " and ".join(f'p."{target}" = c."{column}"' for column, target in pairs)
         given = " and ".join(f'c."{col}" is not null' for col in k["columns"])
         n = store.value(
             f"select count(*) from {k['child']} c where {given} and not exists (select 1 from {k['parent']} p where {on})"
@@ -90,6 +96,7 @@ def _orphans(store: Store) -> tuple[bool, str]:
 
 # %% ../nbs/78_check.ipynb #ed5bb636
 def _symbols(store: Store) -> tuple[bool, str]:
+    "A symbol stands in one table"
     tables = store.rows(
         """select c.table_name as t, c.column_name as c from information_schema.columns c join information_schema.tables x using (table_schema, table_name)
            where c.table_schema = 'public' and c.column_name in ('symbol', 'ticker') and x.table_type = 'BASE TABLE' order by 1"""
@@ -99,6 +106,7 @@ def _symbols(store: Store) -> tuple[bool, str]:
 
 # %% ../nbs/78_check.ipynb #0f3d80c6
 def _words(store: Store) -> tuple[bool, str]:
+    "Code and schema allow the same words"
     have, need = set(live_schema(store)["words"]), set(needed_schema()["words"])
     ours = {w for w in have if w.split(".")[0] in DOMAINS}
     return ours == need, f"{len(need)} words in {len(DOMAINS)} domains" + (
@@ -106,47 +114,36 @@ def _words(store: Store) -> tuple[bool, str]:
     )
 
 # %% ../nbs/78_check.ipynb #7d7327e5
+def _at_once(callers: int, ask: Callable[[], Any]) -> set[Any]:
+    "The different answers that so many callers get at the same time"
+    with ThreadPoolExecutor(callers) as pool:
+        return set(pool.map(lambda _: ask(), range(callers)))
+
+# %% ../nbs/78_check.ipynb #46fc8d94
 def _helpers(store: Store, callers: int = 32) -> tuple[bool, str]:
+    "Helpers that make what is missing make it once"
     symbol, at = "ZZCHECK", datetime(1990, 1, 2, 5, 0, 1, tzinfo=UTC)
+    make = {"s": "select get_or_create_security(:s)", "t": "select get_or_create_time(:t)"}
     try:
-        with ThreadPoolExecutor(callers) as pool:
-            ids = set(
-                pool.map(
-                    lambda _: store.value("select get_or_create_security(:s)", s=symbol),
-                    range(callers),
-                )
-            )
-            times = set(
-                pool.map(
-                    lambda _: store.value("select get_or_create_time(:t)", t=at), range(callers)
-                )
-            )
-        return len(ids) == 1 and times == {
-            int(at.timestamp())
-        }, f"{callers} callers got {len(ids)} security and {len(times)} time"
+        ids = _at_once(callers, lambda: store.value(make["s"], s=symbol))
+        times = _at_once(callers, lambda: store.value(make["t"], t=at))
+        told = f"{callers} callers got {len(ids)} security and {len(times)} time"
+        return len(ids) == 1 and times == {int(at.timestamp())}, told
     finally:
         store.run("delete from securities where symbol = :s", s=symbol)
         store.run("delete from time_dimension where time_id = :t", t=int(at.timestamp()))
 
 # %% ../nbs/78_check.ipynb #c6f0279b
 def _times(store: Store) -> tuple[bool, str]:
+    "The time dimension agrees with the exchange's calendar"
     rows = store.rows(
         "select ts, session, market_session from time_dimension order by md5(time_id\\:\\:text) limit 500"
     )
-    wrong = [
-        r["ts"]
-        for r in rows
-        if (s := session_of(r["ts"])) is not None
-        and s.day != r["session"]
-        or s is None
-        and r["session"] is not None
-    ]
-    return (
-        not wrong,
-        f"{len(rows)} instants agree with the calendar"
-        if not wrong
-        else f"{wrong[0]} has the wrong session",
-    )
+    days = {r["ts"]: s.day if (s := session_of(r["ts"])) else None for r in rows}
+    wrong = [r["ts"] for r in rows if days[r["ts"]] != r["session"]]
+    if wrong:
+        return False, f"{wrong[0]} has the wrong session"
+    return True, f"{len(rows)} instants agree with the calendar"
 
 # %% ../nbs/78_check.ipynb #00c6e75e
 _APPROVED = """
@@ -156,6 +153,8 @@ select 'check', 'check', min(security_id), 'entry', '{verdict}', 'buy', 'limit',
 insert into orders (client_order_id, approval_id, cycle_id, security_id, purpose, side, order_type, order_class, time_in_force, quantity, limit_price, intended_at)
 select 'check', {approval}, cycle_id, security_id, 'entry', '{side}', 'limit', 'simple', 'day', {quantity}, {price}, '1990-01-03 {time}+00' from risk_approvals where approval_key = 'check';
 """
+
+# %% ../nbs/78_check.ipynb #5af1e47b
 _GOOD = dict(
     verdict="approved", approval="approval_id", side="buy", quantity=100, price=10, time="15:05"
 )
@@ -188,88 +187,92 @@ def _is_stored(store: Store, order: dict[str, Any]) -> bool:
 
 # %% ../nbs/78_check.ipynb #a0efe28e
 def _approvals(store: Store) -> tuple[bool, str]:
+    "The wall lets the good order in and no other"
     if not _is_stored(store, _GOOD):
         return False, "an approved order is refused"
     let_in = [name for name, change in _WRONG.items() if _is_stored(store, _GOOD | change)]
-    return (
-        not let_in,
-        f"refuses: {', '.join(_WRONG)}" if not let_in else f"lets in: {', '.join(let_in)}",
-    )
+    told = f"lets in: {', '.join(let_in)}" if let_in else f"refuses: {', '.join(_WRONG)}"
+    return not let_in, told
 
 # %% ../nbs/78_check.ipynb #d3c168a4
 def _seeds(store: Store) -> tuple[bool, str]:
-    sectors, liquid = (
-        store.value("select count(*) from sectors"),
-        store.value("select count(*) from securities where sector_id is not null"),
-    )
+    "What the schema plants is there"
+    sectors = store.value("select count(*) from sectors")
+    liquid = store.value("select count(*) from securities where sector_id is not null")
     last = store.value("select max(day) from exchange_days")
-    return (
-        sectors == 11 and liquid >= 100,
-        f"{sectors} sectors, {liquid} classified securities, calendar to {last}",
-    )
+    told = f"{sectors} sectors, {liquid} classified securities, calendar to {last}"
+    return sectors == 11 and liquid >= 100, told
+
+# %% ../nbs/78_check.ipynb #3f94c344
+def _complete(store: Store) -> tuple[bool, str]:
+    "The database has every table and column that the code touches"
+    gaps = schema_gaps(needed_schema(), live_schema(store))
+    return not gaps, str(gaps) if gaps else "nothing is missing"
 
 # %% ../nbs/78_check.ipynb #49749c4b
+_CHECKS: dict[str, Callable[[Store], tuple[bool, str]]] = {
+    "schema is complete": _complete,
+    "foreign keys": _foreign_keys,
+    "orphans": _orphans,
+    "symbol columns": _symbols,
+    "vocabulary": _words,
+    "helpers, 32 at once": _helpers,
+    "time dimension": _times,
+    "approval wall": _approvals,
+    "seeds": _seeds,
+}
+
+
 def check_database(
     store: Store,  # Which database
 ) -> list[Found]:
     "Everything that `catalyst db check` proves"
-    gaps = schema_gaps(needed_schema(), live_schema(store))
-    asks = {
-        "schema is complete": lambda: (not gaps, "nothing is missing" if not gaps else str(gaps)),
-        "foreign keys": lambda: _foreign_keys(store),
-        "orphans": lambda: _orphans(store),
-        "symbol columns": lambda: _symbols(store),
-        "vocabulary": lambda: _words(store),
-        "helpers, 32 at once": lambda: _helpers(store),
-        "time dimension": lambda: _times(store),
-        "approval wall": lambda: _approvals(store),
-        "seeds": lambda: _seeds(store),
-    }
-    return [_try(name, ask) for name, ask in asks.items()]
+    return [_try(name, partial(check, store)) for name, check in _CHECKS.items()]
 
 # %% ../nbs/78_check.ipynb #6acd2b2c
-def _machine(settings: Settings) -> Iterator[Found]:
-    import shutil
+def _disk(home: Path) -> tuple[bool, str]:
+    "The home can be written to and has room"
+    home.mkdir(parents=True, exist_ok=True)
+    probe = home / ".doctor"
+    probe.write_text("x")
+    probe.unlink()
+    free = shutil.disk_usage(home).free
+    return free > 10**9, f"{home} is writable, {free / 1e9:,.1f} GB free"
 
+# %% ../nbs/78_check.ipynb #dcd5b0d3
+def _next_session() -> tuple[bool, str]:
+    "The calendar knows a session within ten days"
+    today = WallClock().now().astimezone(NEW_YORK).date()
+    days = sessions_between(today, today + timedelta(10))
+    return bool(days), f"next session {days[0].day}"
+
+# %% ../nbs/78_check.ipynb #cb2a8c36
+def _broker_keys(settings: Settings) -> Found:
+    "Whether the keys are set that the chosen world needs"
+    keys = settings.alpaca_key is not None and settings.alpaca_secret is not None
+    told = "present" if keys else "not set; simulated and replay need none"
+    return Found("broker keys", keys or settings.world != World.ALPACA, told)
+
+# %% ../nbs/78_check.ipynb #2678b93e
+def _machine(settings: Settings) -> Iterator[Found]:
+    "What can be asked without a database"
     version = ".".join(map(str, sys.version_info[:3]))
     yield Found("python", sys.version_info >= (3, 11), version)
-
-    def disk() -> tuple[bool, str]:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        probe = settings.home / ".doctor"
-        probe.write_text("x")
-        probe.unlink()
-        free = shutil.disk_usage(settings.home).free
-        return free > 10**9, f"{settings.home} is writable, {free / 1e9:,.1f} GB free"
-
-    yield _try("disk", disk)
-    now = WallClock().now()
-    days = sessions_between(
-        now.astimezone(NEW_YORK).date(), now.astimezone(NEW_YORK).date() + timedelta(10)
-    )
-    yield _try("calendar", lambda: (bool(days), f"next session {days[0].day}"))
-    keys = settings.alpaca_key is not None and settings.alpaca_secret is not None
-    yield Found(
-        "broker keys",
-        keys or settings.world != World.ALPACA,
-        "present" if keys else "not set; simulated and replay need none",
-    )
+    yield _try("disk", lambda: _disk(settings.home))
+    yield _try("calendar", _next_session)
+    yield _broker_keys(settings)
 
 # %% ../nbs/78_check.ipynb #b91c8757
 def _last_runs(store: Store) -> list[Found]:
+    "How the last run of each notebook ended"
     rows = store.rows(
         "select distinct on (notebook) notebook, run_id, status, error from runs order by notebook, slot_at desc, started_at desc"
     )
     last = {r["notebook"]: r for r in rows}
     names = sorted(p.stem for p in resource_dir("scheduled").glob("[0-9]*.ipynb"))
-    return [
-        Found(
-            f"last {n}",
-            n not in last or last[n]["status"] != "failed",
-            f"{last[n]['run_id']} {last[n]['status']}" if n in last else "never run",
-        )
-        for n in names
-    ]
+    told = {n: f"{r['run_id']} {r['status']}" for n, r in last.items()}
+    ill = {n for n, r in last.items() if r["status"] == "failed"}
+    return [Found(f"last {n}", n not in ill, told.get(n, "never run")) for n in names]
 
 # %% ../nbs/78_check.ipynb #2619dcc7
 def examine(
@@ -282,8 +285,7 @@ def examine(
     except Exception as e:  # the doctor reports what is ill, he does not die of it
         return [*found, Found("database", False, masked(" ".join(str(e).split()))[:200])]
     skew = abs((store.value("select clock_timestamp()") - WallClock().now()).total_seconds())
-    found.append(
-        Found("database", True, f"PostgreSQL {store.value('show server_version')}, schema complete")
-    )
-    found.append(Found("clock", skew < 30, f"{skew:.1f} s from the database's; 30 s allowed"))
-    return found + _last_runs(store)
+    version = f"PostgreSQL {store.value('show server_version')}, schema complete"
+    answers = Found("database", True, version)
+    clock = Found("clock", skew < 30, f"{skew:.1f} s from the database's; 30 s allowed")
+    return [*found, answers, clock, *_last_runs(store)]

@@ -172,13 +172,7 @@ _WORLD_LINES = {  # Was the market simulated?
     True: "SIMULATED MARKET, nothing of this happened",
     False: "replay of a past session, paper account",
 }
-_NOT_LINES = (
-    "cycle",
-    "simulated",
-    "failed_runs",
-    "report",
-    "refused",
-)  # Told in words of their own
+_NOT_LINES = ("cycle", "simulated", "failed_runs", "report", "refused")  # Told in words
 
 
 def print_day(

@@ -11,13 +11,17 @@ ready in a fraction of a second, and as separate as any other process. papermill
 __all__ = ['nest_main', 'Nest']
 
 # %% ../nbs/74_kernels.ipynb #0e6834eb
+import importlib
 import json
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 
 from .core import UnavailableError
 
@@ -38,23 +42,56 @@ while True:
         break
 """
 
-# %% ../nbs/74_kernels.ipynb #aad9a181
+# %% ../nbs/74_kernels.ipynb #59964abe
+def _take_request(peer: socket.socket) -> str:
+    "Take environment and folder from the request; the connection file to serve"
+    peer.setblocking(True)
+    request = json.loads(peer.makefile("rb", buffering=0).readline())
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["cwd"])
+    return request["file"]
+
+# %% ../nbs/74_kernels.ipynb #ea750dd8
+def _follow(peer: socket.socket) -> None:
+    "Pass interrupts on; end when the process in front is gone"
+    while told := peer.recv(1):
+        if told == b"i":
+            os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+# %% ../nbs/74_kernels.ipynb #6330af77
+def _become_kernel(peer: socket.socket) -> None:
+    "In the fork: take the request's environment and be a kernel until it ends"
+    file = _take_request(peer)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    Thread(target=_follow, args=(peer,), daemon=True).start()
+    from ipykernel.kernelapp import IPKernelApp
+
+    IPKernelApp.launch_instance(
+        ["-f", file, "--HistoryManager.enabled=False", "--IPKernelApp.parent_handle=0"]
+    )
+    os._exit(0)
+
+# %% ../nbs/74_kernels.ipynb #cac3f168
+def _listen(path: str) -> socket.socket:
+    "The nest's socket; once a second it gives up waiting, so that the nest can look around"
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen(16)
+    server.settimeout(1.0)
+    return server
+
+# %% ../nbs/74_kernels.ipynb #edc4084c
 def nest_main(
     path: str,  # Unix socket to listen on
     modules: list[str],  # Imported before the first fork
 ) -> None:  # Never returns while its parent lives
     "The nest's process: import, listen, fork"
-    import importlib
-    import signal
-
     for name in ["ipykernel.kernelapp", *modules]:
         importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(path)
-    server.listen(16)
-    server.settimeout(1.0)
-    parent = os.getppid()
+    server, parent = _listen(path), os.getppid()
     while os.getppid() == parent:
         try:
             peer, _ = server.accept()
@@ -65,37 +102,50 @@ def nest_main(
             _become_kernel(peer)
         peer.close()
 
-# %% ../nbs/74_kernels.ipynb #59964abe
-def _become_kernel(peer: socket.socket) -> None:
-    "In the fork: take the request's environment and be a kernel until it ends"
-    import signal
-    from threading import Thread
+# %% ../nbs/74_kernels.ipynb #73eb9136
+def _hatch(folder: Path, modules: tuple[str, ...]) -> subprocess.Popen:
+    "Start the process of a nest that lives in `folder`"
+    path = str(folder / "nest")
+    code = f"from catalyst.kernels import nest_main; nest_main({path!r}, {list(modules)!r})"
+    command, nothing = [sys.executable, "-c", code], subprocess.DEVNULL
+    with open(folder / "log", "wb") as log:
+        return subprocess.Popen(
+            command, stdin=nothing, stdout=log, stderr=log, start_new_session=True
+        )
 
-    peer.setblocking(True)
-    request = json.loads(peer.makefile("rb", buffering=0).readline())
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.environ.clear()
-    os.environ.update(request["env"])
-    os.chdir(request["cwd"])
-    Thread(target=_follow, args=(peer,), daemon=True).start()
-    from ipykernel.kernelapp import IPKernelApp
+# %% ../nbs/74_kernels.ipynb #435d28c3
+def _last_words(folder: Path) -> str:
+    "The last line that the nest in `folder` printed"
+    lines = (folder / "log").read_text("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else "no message"
 
-    IPKernelApp.launch_instance(
-        ["-f", request["file"], "--HistoryManager.enabled=False", "--IPKernelApp.parent_handle=0"]
-    )
-    os._exit(0)
+# %% ../nbs/74_kernels.ipynb #700665f3
+def _manager_class(nest: "Nest") -> type:
+    "A kernel manager whose kernels come from `nest`"
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
 
-# %% ../nbs/74_kernels.ipynb #54313bd3
-def _follow(peer: socket.socket) -> None:
-    "Pass interrupts on; end when the process in front is gone"
-    import signal
+    class NestKernelManager(AsyncKernelManager):
+        @property
+        def kernel_spec(self):
+            nest.wait()
+            argv = [sys.executable, "-S", "-E", "-c", _SHIM, nest.path, "{connection_file}"]
+            return KernelSpec(argv=argv, display_name="catalyst", language="python")
 
-    while told := peer.recv(1):
-        if told == b"i":
-            os.kill(os.getpid(), signal.SIGINT)
-    os.kill(os.getpid(), signal.SIGKILL)
+    return NestKernelManager
 
-# %% ../nbs/74_kernels.ipynb #ea750dd8
+# %% ../nbs/74_kernels.ipynb #80d8f210
+def _await(path: Path, process: subprocess.Popen) -> None:
+    "Until the nest listens at `path`; a nest that died says why"
+    for _ in range(1200):
+        if path.exists():
+            return
+        if process.poll() is not None:
+            raise UnavailableError(f"the kernels' nest died: {_last_words(path.parent)}")
+        select.select([], [], [], 0.05)
+    raise UnavailableError("the kernels' nest did not start within a minute")
+
+# %% ../nbs/74_kernels.ipynb #f7139a2f
 class Nest:
     "A running nest; `manager` is the kernel manager class to hand to papermill"
 
@@ -106,38 +156,12 @@ class Nest:
         "Start the nest; its first kernel waits until the imports are done"
         self._folder = TemporaryDirectory(prefix="catalyst-nest-")
         self.path = str(Path(self._folder.name) / "nest")
-        code = (
-            f"from catalyst.kernels import nest_main; nest_main({self.path!r}, {list(modules)!r})"
-        )
-        log = open(Path(self._folder.name) / "log", "wb")  # noqa: SIM115 - lives as long as the nest
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        self._process = _hatch(Path(self._folder.name), modules)
         self.manager = _manager_class(self)
 
     def wait(self) -> None:
         "Until the nest listens; a nest that died says why"
-        import select
-
-        for _ in range(1200):
-            if Path(self.path).exists():
-                return
-            if self._process.poll() is not None:
-                told = (
-                    (Path(self._folder.name) / "log")
-                    .read_text("utf-8", "replace")
-                    .strip()
-                    .splitlines()
-                )
-                raise UnavailableError(
-                    f"the kernels' nest died: {told[-1] if told else 'no message'}"
-                )
-            select.select([], [], [], 0.05)
-        raise UnavailableError("the kernels' nest did not start within a minute")
+        _await(Path(self.path), self._process)
 
     def close(self) -> None:
         "End the nest; running kernels end with the processes in front of them"
@@ -150,17 +174,3 @@ class Nest:
 
     def __exit__(self, *exc) -> None:
         self.close()
-
-# %% ../nbs/74_kernels.ipynb #809f6bc3
-def _manager_class(nest: Nest) -> type:
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-
-    class NestKernelManager(AsyncKernelManager):
-        @property
-        def kernel_spec(self):
-            nest.wait()
-            argv = [sys.executable, "-S", "-E", "-c", _SHIM, nest.path, "{connection_file}"]
-            return KernelSpec(argv=argv, display_name="catalyst", language="python")
-
-    return NestKernelManager

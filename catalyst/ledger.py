@@ -64,11 +64,9 @@ def client_id(
 ) -> str:  # At most 128 characters: letters, digits, dot, dash, underscore
     "Our name for the order"
     text = re.sub(r"[^A-Za-z0-9._-]+", "-", approval_key)
-    return (
-        text
-        if len(text) <= 128
-        else f"{text[:95]}-{sha256(approval_key.encode()).hexdigest()[:32]}"
-    )
+    if len(text) <= 128:
+        return text
+    return f"{text[:95]}-{sha256(approval_key.encode()).hexdigest()[:32]}"
 
 # %% ../nbs/58_ledger.ipynb #b2085423
 _ORDER = """select o.*, s.symbol, a.expires_at as approval_expires_at, a.signal_id, cast(a.snapshot->'proposal'->>'expires_at' as timestamptz) as signal_expires_at
@@ -123,7 +121,7 @@ def intend(
              where approval_id = :a or parent_approval_id = :a order by approval_id"""
     with store.transaction() as tx:
         approvals, parent = tx.rows(sql, a=approval_id), None
-        shape = {True: OrderClass.BRACKET, False: OrderClass.SIMPLE}[len(approvals) > 1]
+        shape = OrderClass.BRACKET if len(approvals) > 1 else OrderClass.SIMPLE
         for a in approvals:
             row = _intent(a, shape, asof) | {"status_reason": reason}
             _add_order(tx, row | {"parent_order_id": parent, "position_id": position_id})
@@ -137,12 +135,10 @@ def request_of(
     legs: dict[OrderPurpose, dict[str, Any]],  # Its exits; empty for a simple order
 ) -> OrderRequest:  # Checked by its own class
     "The order as it leaves"
-    exits = {}
+    exits: dict[str, Any] = {}
     if legs:
-        exits = {
-            "target_price": legs[OrderPurpose.TARGET]["limit_price"],
-            "stop_loss_price": legs[OrderPurpose.STOP]["stop_price"],
-        }
+        target, stop = legs[OrderPurpose.TARGET], legs[OrderPurpose.STOP]
+        exits = {"target_price": target["limit_price"], "stop_loss_price": stop["stop_price"]}
     return OrderRequest(
         row["client_order_id"], row["symbol"], word(Side, row["side"]), row["quantity"], word(OrderType, row["order_type"]),
         word(TimeInForce, row["time_in_force"]), word(OrderClass, row["order_class"]), row["limit_price"], row["stop_price"], **exits,
@@ -217,6 +213,14 @@ def _take_fill(tx: Tx, row: dict[str, Any], fill: Fill) -> bool:
     return bool(tx.run(sql, e=fill.execution_id, **ours, **exact))
 
 # %% ../nbs/58_ledger.ipynb #ff89c3ef
+_MOVE = """
+update orders o set status = :s, status_reason = coalesce(:r, o.status_reason), broker_order_id = coalesce(o.broker_order_id, :b),
+  submitted_at = coalesce(o.submitted_at, :sent), ended_at = coalesce(o.ended_at, :ended),
+  filled_quantity = least(coalesce(f.q, 0), o.quantity), filled_avg_price = f.average
+from (select sum(quantity) as q, sum(quantity * price) / sum(quantity) as average from fills where order_id = :o) f where o.order_id = :o"""
+_EVENT = "insert into order_events (order_id, status, occurred_at) values (:o, :s, :t) on conflict do nothing"
+
+# %% ../nbs/58_ledger.ipynb #c980e06a
 def set_status(
     tx: Tx,  # Where
     row: dict[str, Any],  # Our order, as read in this transaction
@@ -227,17 +231,11 @@ def set_status(
 ) -> OrderStatus:  # What the order has now
     "Move the order along the table, with an event for each step"
     status = next_status(word(OrderStatus, row["status"]), told)
-    tx.run(
-        """update orders o set status = :s, status_reason = coalesce(:r, o.status_reason), broker_order_id = coalesce(o.broker_order_id, :b),
-           submitted_at = coalesce(o.submitted_at, :sent), ended_at = coalesce(o.ended_at, :ended),
-           filled_quantity = least(coalesce(f.q, 0), o.quantity), filled_avg_price = f.average
-           from (select sum(quantity) as q, sum(quantity * price) / sum(quantity) as average from fills where order_id = :o) f where o.order_id = :o""",
-        o=row["order_id"], s=status, r=reason, b=details and details.broker_order_id, sent=details and details.submitted_at,
-        ended=at if status in ENDED else None,
-    )  # fmt: skip
+    sent = {"b": details and details.broker_order_id, "sent": details and details.submitted_at}
+    ended = at if status in ENDED else None
+    tx.run(_MOVE, o=row["order_id"], s=status, r=reason, ended=ended, **sent)
     if status != row["status"]:
-        sql = "insert into order_events (order_id, status, occurred_at) values (:o, :s, :t) on conflict do nothing"
-        tx.run(sql, o=row["order_id"], s=status, t=at)
+        tx.run(_EVENT, o=row["order_id"], s=status, t=at)
     return status
 
 # %% ../nbs/58_ledger.ipynb #34fdd359
@@ -254,18 +252,14 @@ def profit(
     entries: list[tuple[Decimal, Decimal]],  # (shares, dollars per share)
     exits: list[tuple[Decimal, Decimal]],  # (shares, dollars per share)
     fees: Decimal,  # Dollars, all of them
-) -> tuple[
-    Decimal, Decimal | None, Decimal | None
-]:  # Entry price; exit price and dollars gained, null without exits
+) -> tuple[Decimal, Decimal | None, Decimal | None]:  # Entry price; exit price and gain, or null
     "Average prices and realised profit, after fees"
-    average = lambda pairs: (sum(q * p for q, p in pairs) / sum(q for q, _ in pairs)).quantize(
-        Decimal("0.0001")
-    )
+    average = lambda pairs: sum(q * p for q, p in pairs) / sum(q for q, _ in pairs)
+    paid, tick = average(entries), Decimal("0.0001")
     if not exits:
-        return average(entries), None, None
-    paid = sum(q * p for q, p in entries) / sum(q for q, _ in entries)
+        return paid.quantize(tick), None, None
     gained = sum(q * (p - paid) for q, p in exits) * SIGN[side] - fees
-    return average(entries), average(exits), gained.quantize(Decimal("0.01"))
+    return paid.quantize(tick), average(exits).quantize(tick), gained.quantize(Decimal("0.01"))
 
 # %% ../nbs/58_ledger.ipynb #49980c15
 def _amounts(
@@ -322,23 +316,26 @@ def _fills_of(tx: Tx, entry: dict[str, Any], position_id: int | None) -> tuple[l
     opens = lambda f: f["purpose"] == OrderPurpose.ENTRY
     return [f for f in fills if opens(f)], [f for f in fills if not opens(f)]
 
+# %% ../nbs/58_ledger.ipynb #6fef75c5
+def _write_position(tx: Tx, known: int | None, values: dict[str, Any]) -> int:
+    "Insert or replace the row of a position; its id"
+    names, places = ", ".join(values), ", ".join(f":{c}" for c in values)
+    sql = f"insert into positions ({names}) values ({places}) returning position_id"
+    if known is not None:
+        sets, found = ", ".join(f"{c} = :{c}" for c in values), "position_key = :position_key"
+        sql = f"update positions set {sets} where {found} returning position_id"
+    return tx.value(sql, **values)
+
 # %% ../nbs/58_ledger.ipynb #d3498db6
 def _settle_position(tx: Tx, entry: dict[str, Any]) -> datetime | None:
     "Write the position of an entry from its fills; when it closed, null while it is open or never was"
-    key, by_key = entry["client_order_id"], "from positions where position_key = :k"
-    known = tx.value(f"select position_id {by_key}", k=key)
+    sql = "select position_id from positions where position_key = :k"
+    known = tx.value(sql, k=entry["client_order_id"])
     ins, outs = _fills_of(tx, entry, known)
     if not ins:
         return None
     values = _position_values(tx, entry, ins, outs)
-    names, places = ", ".join(values), ", ".join(f":{c}" for c in values)
-    sql = f"insert into positions ({names}) values ({places}) returning position_id"
-    if known is not None:
-        sets = ", ".join(f"{c} = :{c}" for c in values)
-        sql = (
-            f"update positions set {sets} where position_key = :position_key returning position_id"
-        )
-    position_id = tx.value(sql, **values)
+    position_id = _write_position(tx, known, values)
     sql = "update orders set position_id = :p where order_id = :e or parent_order_id = :e"
     tx.run(sql, p=position_id, e=entry["order_id"])
     return values["closed_at"]

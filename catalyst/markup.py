@@ -9,8 +9,8 @@ nothing but the standard library and the clock's time zone."""
 
 # %% auto #0
 __all__ = ['LONGEST', 'EMPTY', 'TONES', 'Column', 'LIGHT', 'DARK', 'clean', 'Html', 'esc', 'el', 'join', 'missing', 'dash',
-           'number', 'price', 'money', 'share', 'dollars', 'count', 'words', 'ny', 'clip', 'tag', 'table', 'facts',
-           'contrast', 'style', 'page']
+           'number', 'price', 'money', 'share', 'dollars', 'count', 'words', 'ny', 'clip', 'tag', 'nothing', 'table',
+           'facts', 'contrast', 'style', 'page']
 
 # %% ../nbs/77_markup.ipynb #d6b3e5ce
 import base64
@@ -27,6 +27,8 @@ from .clock import NEW_YORK
 _UNSEEN = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufffe\uffff]"
 )
+
+# %% ../nbs/77_markup.ipynb #03ddf430
 LONGEST = 1000  # Characters of one text on a page
 
 
@@ -44,9 +46,6 @@ class Html(str):
     "Text that is markup already"
 
 
-EMPTY = {"br", "hr", "input", "meta"}  # Elements without content
-
-# %% ../nbs/77_markup.ipynb #7ea31913
 def esc(
     value: object,  # Markup passes, null vanishes, anything else is text
 ) -> Html:
@@ -54,6 +53,19 @@ def esc(
     if isinstance(value, Html):
         return value
     return Html("") if value is None else Html(html.escape(clean(value), quote=True))
+
+# %% ../nbs/77_markup.ipynb #7ea31913
+def _attributes(given: dict[str, object]) -> str:
+    "Attributes as they stand in a tag, each with a space before it"
+    text = ""
+    for key, value in given.items():
+        if value is not None and value is not False:
+            key = "class" if key == "cls" else key.replace("_", "-")
+            text += f" {key}" if value is True else f' {key}="{esc(str(value))}"'
+    return text
+
+# %% ../nbs/77_markup.ipynb #d50dd14a
+EMPTY = {"br", "hr", "input", "meta"}  # Elements without content
 
 
 def el(
@@ -63,13 +75,8 @@ def el(
     **attributes: object,  # `cls` is class, underscores become dashes; null or False leaves one out, True gives a bare one
 ) -> Html:
     "One element, escaped in every part that is not `Html`"
-    text = ""
-    for key, value in attributes.items():
-        if value is not None and value is not False:
-            key = "class" if key == "cls" else key.replace("_", "-")
-            text += f" {key}" if value is True else f' {key}="{esc(str(value))}"'
-    inside = "".join(map(esc, content))
-    return Html(f"<{name}{text}>" if name in EMPTY else f"<{name}{text}>{inside}</{name}>")
+    begin = f"<{name}{_attributes(attributes)}>"
+    return Html(begin if name in EMPTY else f"{begin}{''.join(map(esc, content))}</{name}>")
 
 # %% ../nbs/77_markup.ipynb #bfad9f89
 def join(
@@ -86,20 +93,15 @@ def missing(
     "Is there nothing?"
     return value is None or bool(value != value)
 
-
+# %% ../nbs/77_markup.ipynb #cf8260fd
 def dash(
     reason: str = "",  # Why there is nothing
 ) -> Html:
     "A dash that can say why"
-    return el(
-        "abbr",
-        "–",
-        cls="na",
-        title=reason or "not known",
-        aria_label=f"missing: {reason or 'not known'}",
-    )
+    why = reason or "not known"
+    return el("abbr", "–", cls="na", title=why, aria_label=f"missing: {why}")
 
-# %% ../nbs/77_markup.ipynb #cf8260fd
+# %% ../nbs/77_markup.ipynb #8e4b6af2
 def number(
     value: Any,  # Null: a dash
     digits: int = 0,  # After the point
@@ -107,13 +109,11 @@ def number(
     reason: str = "",  # Why it is missing
 ) -> Html:
     "A plain number"
-    return (
-        dash(reason)
-        if missing(value)
-        else esc(f"{float(value):,.{digits}f}{unit}".replace("-", "−"))
-    )
+    if missing(value):
+        return dash(reason)
+    return esc(f"{float(value):,.{digits}f}{unit}".replace("-", "−"))
 
-
+# %% ../nbs/77_markup.ipynb #6319d5ed
 def price(
     value: Any,  # Dollars a share
     reason: str = "",  # Why it is missing
@@ -121,7 +121,7 @@ def price(
     "Two decimals, four below one dollar"
     return dash(reason) if missing(value) else number(value, 2 if abs(float(value)) >= 1 else 4)
 
-# %% ../nbs/77_markup.ipynb #8e4b6af2
+# %% ../nbs/77_markup.ipynb #404a8937
 def money(
     value: Any,  # Dollars
     signed: bool = False,  # True: a gain has its plus, and gain and loss their colours
@@ -131,36 +131,32 @@ def money(
     if missing(value):
         return dash(reason)
     value = float(value)
-    text = f"{'−' if value < 0 else '+' if signed and value > 0 else ''}${abs(value):,.2f}"
-    return (
-        el("span", text, cls="gain" if value > 0 else "loss" if value < 0 else None)
-        if signed
-        else esc(text)
-    )
+    sign = "−" if value < 0 else "+" if signed and value > 0 else ""
+    text = f"{sign}${abs(value):,.2f}"
+    colour = "gain" if value > 0 else "loss" if value < 0 else None
+    return el("span", text, cls=colour) if signed else esc(text)
 
-
+# %% ../nbs/77_markup.ipynb #dbe55aa1
 def share(
     value: Any,  # Share of one
     reason: str = "",  # Why it is missing
     signed: bool = True,  # True: with its sign
 ) -> Html:
     "A share as percent"
-    return (
-        dash(reason)
-        if missing(value)
-        else esc(f"{100 * float(value):{'+' if signed else ''}.2f} %".replace("-", "−"))
-    )
+    if missing(value):
+        return dash(reason)
+    return esc(f"{100 * float(value):{'+' if signed else ''}.2f} %".replace("-", "−"))
 
-# %% ../nbs/77_markup.ipynb #6319d5ed
+# %% ../nbs/77_markup.ipynb #b951194c
 def dollars(
     value: float | None,  # Null: unknown
 ) -> str:
     "Dollars with their sign, for a sentence"
-    return (
-        "an unknown amount" if missing(value) else f"{'−' if value < 0 else '+'}${abs(value):,.2f}"
-    )
+    if missing(value):
+        return "an unknown amount"
+    return f"{'−' if value < 0 else '+'}${abs(value):,.2f}"
 
-
+# %% ../nbs/77_markup.ipynb #6ba18a66
 def count(
     n: int,  # How many
     one: str,  # The word for one of them
@@ -169,7 +165,7 @@ def count(
     "A number with the word that fits it"
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
-
+# %% ../nbs/77_markup.ipynb #ee1bde2c
 def words(
     markup: str,  # From `el`
 ) -> str:
@@ -215,11 +211,28 @@ def tag(
     return el("span", word.replace("_", " "), cls=f"tag {tone}".strip())
 
 # %% ../nbs/77_markup.ipynb #6a201e04
-Column = tuple[
-    str, Callable[[Any], object], str
-]  # Title, cell of a row, and "", "num" (right-aligned) or "text" (may wrap)
+Column = tuple[str, Callable[[Any], object], str]  # Title, cell of a row, and "", "num" or "text"
 
 
+def _head(columns: Sequence[Column]) -> Html:
+    "The titles; each says that it belongs to its column"
+    cells = (el("th", title, scope="col", cls=kind or None) for title, _, kind in columns)
+    return el("thead", el("tr", *cells))
+
+
+def _row(row: Any, columns: Sequence[Column], cls: str | None) -> Html:
+    "One row as cells"
+    cells = (el("td", cell(row), cls=kind or None) for _, cell, kind in columns)
+    return el("tr", *cells, cls=cls)
+
+# %% ../nbs/77_markup.ipynb #036084ab
+def nothing(
+    sentence: str,  # Why there is nothing
+) -> Html:
+    "A sentence in place of what would be empty"
+    return el("p", sentence, cls="empty")
+
+# %% ../nbs/77_markup.ipynb #afa2f605
 def table(
     rows: Sequence[Any],  # Whatever the columns' functions take
     columns: Sequence[Column],  # Left to right
@@ -230,36 +243,20 @@ def table(
 ) -> Html:
     "A table in a box of its own"
     if not len(rows):
-        return el("p", empty, cls="empty")
-    head = el("tr", *(el("th", title, scope="col", cls=kind or None) for title, _, kind in columns))
-    body = (
-        el(
-            "tr",
-            *(el("td", cell(r), cls=kind or None) for _, cell, kind in columns),
-            cls=row_class(r),
-        )
-        for r in rows
-    )
-    inner = el("table", el("thead", head), el("tbody", *body))
-    return el(
-        "div",
-        inner,
-        cls="scroll filterable" if filterable else "scroll",
-        tabindex=0,
-        role="region",
-        aria_label=label,
-    )
+        return nothing(empty)
+    body = el("tbody", *(_row(r, columns, row_class(r)) for r in rows))
+    box = {"cls": "scroll filterable" if filterable else "scroll", "tabindex": 0, "role": "region"}
+    return el("div", el("table", _head(columns), body), **box, aria_label=label)
 
-# %% ../nbs/77_markup.ipynb #036084ab
+# %% ../nbs/77_markup.ipynb #54cb912a
 def facts(
     pairs: Iterable[tuple[str, object]],  # Name and value
 ) -> Html:
     "Names and values, one under the other"
-    return el(
-        "dl", *(el("div", el("dt", name), el("dd", value)) for name, value in pairs), cls="facts"
-    )
+    lines = (el("div", el("dt", name), el("dd", value)) for name, value in pairs)
+    return el("dl", *lines, cls="facts")
 
-# %% ../nbs/77_markup.ipynb #54cb912a
+# %% ../nbs/77_markup.ipynb #67e8852e
 LIGHT = {
     "ground": "#fbfaf7", "card": "#ffffff", "ink": "#1c1e22", "soft": "#585f6b", "line": "#e2dfd8",
     "blue": "#1d5a9e", "gain": "#17703f", "loss": "#a8321f", "amber": "#7d5200", "tint": "#f1efe9",
@@ -269,22 +266,23 @@ DARK = {
     "blue": "#86b7f0", "gain": "#67c995", "loss": "#f29580", "amber": "#e3b45c", "tint": "#22262c",
 }  # fmt: skip
 
+# %% ../nbs/77_markup.ipynb #914d7819
+def _luminance(colour: str) -> float:
+    "How light a colour is to the eye, from 0 for black to 1 for white"
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
+# %% ../nbs/77_markup.ipynb #b0590233
 def contrast(
     one: str,  # #rrggbb
     other: str,  # #rrggbb
 ) -> float:  # 1 to 21; 4.5 is enough for text
     "Contrast of two colours as WCAG 2 defines it"
-
-    def luminance(colour: str) -> float:
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    low, high = sorted(map(luminance, (one, other)))
+    low, high = sorted(map(_luminance, (one, other)))
     return (high + 0.05) / (low + 0.05)
 
-# %% ../nbs/77_markup.ipynb #67e8852e
+# %% ../nbs/77_markup.ipynb #38104ce0
 _PAGE = """
 *{box-sizing:border-box}html{-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;font-variant-numeric:tabular-nums}
@@ -300,6 +298,8 @@ a{color:var(--blue)}nav{margin:14px 0 0;font-size:14px;display:flex;flex-wrap:wr
 footer{margin:56px auto 40px;font-size:14px;color:var(--soft)}footer p{max-width:none}footer p:first-child{border-top:1px solid var(--line);padding-top:16px}
 time{white-space:nowrap}:focus-visible{outline:2px solid var(--blue);outline-offset:2px}
 """
+
+# %% ../nbs/77_markup.ipynb #769b8675
 _PARTS = """
 .scroll{overflow-x:auto;border:1px solid var(--line);border-radius:10px;background:var(--card);margin:10px 0}.scroll.tall,.filterable{max-height:560px;overflow-y:auto}
 table{border-collapse:collapse;width:100%;font-size:14px}th,td{padding:7px 12px;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}tr:last-child td{border-bottom:0}
@@ -315,40 +315,49 @@ details{margin:2px 0}summary{cursor:pointer;padding:4px 0}summary:hover{color:va
 ol.chain{list-style:none;margin:10px 0;padding:0;display:grid;grid-template-columns:1.9fr repeat(6,minmax(0,1fr));gap:6px}ol.chain li{background:var(--tint);border-radius:8px;padding:8px 11px;font-size:13.5px;line-height:1.4;min-width:0;overflow-wrap:anywhere}ol.chain small{display:block;color:var(--soft)}
 input.filter{font:inherit;font-size:14px;width:100%;max-width:320px;padding:6px 10px;border:1px solid var(--line);border-radius:8px;background:var(--card);color:var(--ink);margin:4px 0}
 """
+
+# %% ../nbs/77_markup.ipynb #2a3f8ca5
 _FIGURES = """
 figure{margin:0}figcaption{font-size:13px;margin-top:4px}svg{display:block;width:100%;height:auto;overflow:visible}svg text{font:12px system-ui,"DejaVu Sans",sans-serif;fill:var(--soft);font-variant-numeric:tabular-nums}
 svg .grid{stroke:var(--line);stroke-width:1}svg .wick{stroke:var(--soft);stroke-width:1}svg .rise{fill:var(--card);stroke:var(--soft);stroke-width:1}svg .fall{fill:var(--soft);stroke:var(--soft);stroke-width:1}svg .vol{fill:var(--soft);opacity:.22}
 svg .path{fill:none;stroke:var(--blue);stroke-width:2;stroke-linejoin:round}svg .area{fill:var(--blue);opacity:.1}svg .zero{stroke:var(--soft);stroke-dasharray:2 3}
 svg .level{stroke-width:1.4}svg .entry{stroke:var(--blue)}svg .stop{stroke:var(--loss)}svg .target{stroke:var(--gain)}svg .prev{stroke:var(--soft);stroke-dasharray:2 4}svg .news{stroke:var(--amber);stroke-dasharray:3 3}svg .pin{fill:var(--amber)}
 svg text.lab{paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin:round}svg text.entry{fill:var(--blue);stroke:var(--card)}svg text.stop{fill:var(--loss);stroke:var(--card)}svg text.target{fill:var(--gain);stroke:var(--card)}svg text.prev{fill:var(--soft);stroke:var(--card);stroke-dasharray:none}
-svg .fill{fill:var(--ink);stroke:var(--card);stroke-width:2}
+svg .fill{fill:var(--ink);stroke:var(--card);stroke-width:2}"""
+
+# %% ../nbs/77_markup.ipynb #30b9ceaa
+_NARROW = """
 @media(max-width:720px){main,header,footer{padding:0 14px}h1{font-size:25px}.card,.lead{grid-template-columns:minmax(0,1fr)}.card{padding:14px}ol.chain{grid-template-columns:1fr 1fr;margin-bottom:18px}ol.chain li.head{grid-column:1/-1}.story{font-size:16.5px}.tiles{grid-template-columns:1fr 1fr;gap:8px}.tile{padding:10px 12px}.tile b{font-size:18px}svg text{font-size:17px}.funnel{grid-template-columns:1fr;gap:2px}.funnel>div{margin-bottom:8px}th,td{padding:7px 9px}}
 @media print{.banner,nav{position:static}.card,figure{break-inside:avoid}details{display:block}}
 """
 
-# %% ../nbs/77_markup.ipynb #914d7819
-_SCRIPT = """document.querySelectorAll('.filterable').forEach(function(box){var i=document.createElement('input');i.className='filter';i.type='search';
-i.placeholder='Filter: a symbol, a stage, a word';i.setAttribute('aria-label','Filter the table');box.parentNode.insertBefore(i,box);
-i.addEventListener('input',function(){var q=i.value.toLowerCase();box.querySelectorAll('tbody tr').forEach(function(r){r.hidden=r.textContent.toLowerCase().indexOf(q)<0})})})"""
-
-
+# %% ../nbs/77_markup.ipynb #86caa291
 def style() -> Html:
     "The style sheet, with both sets of colours"
     colours = lambda names: "".join(f"--{k}:{v};" for k, v in names.items())
     roots = f":root{{color-scheme:light dark;{colours(LIGHT)}}}@media(prefers-color-scheme:dark){{:root{{{colours(DARK)}}}}}"
-    return Html(f"<style>{roots}{_PAGE}{_PARTS}{_FIGURES}</style>")
+    return Html(f"<style>{roots}{_PAGE}{_PARTS}{_FIGURES}{_NARROW}</style>")
 
 # %% ../nbs/77_markup.ipynb #85d30380
+_SCRIPT = """document.querySelectorAll('.filterable').forEach(function(box){var i=document.createElement('input');i.className='filter';i.type='search';
+i.placeholder='Filter: a symbol, a stage, a word';i.setAttribute('aria-label','Filter the table');box.parentNode.insertBefore(i,box);
+i.addEventListener('input',function(){var q=i.value.toLowerCase();box.querySelectorAll('tbody tr').forEach(function(r){r.hidden=r.textContent.toLowerCase().indexOf(q)<0})})})"""
+
+# %% ../nbs/77_markup.ipynb #8004a8d4
+def _policy(script: str) -> str:
+    "What a browser may load and run: our own styles and this very script"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+# %% ../nbs/77_markup.ipynb #aa80f7a6
 def page(
     title: str,  # Of the window
     *content: Html,  # Header, main, footer
 ) -> Html:  # A whole document
     "One file that needs nothing else"
-    digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     head = (
         el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=policy),
+        el("meta", http_equiv="Content-Security-Policy", content=_policy(_SCRIPT)),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("title", title),
         style(),

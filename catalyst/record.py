@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from .bars import read_bars
 from .clock import Session, aware, get_session
+from .history import read_bars
 from .store import Store
 from catalyst.tables import (
     account_table,
@@ -39,69 +39,69 @@ class Day:
     "What is known of a cycle at `asof`"
 
     cycle: dict[str, Any]  # Columns of `trading_cycles`
-    session: Session
-    asof: datetime
+    session: Session  # Which day
+    asof: datetime  # Aware; nothing later is in any field
     summary: dict[str, Any]  # From `day_summary`
     account: pd.DataFrame
     scans: pd.DataFrame
     funnel: pd.DataFrame
-    signals: pd.DataFrame
+    signals: pd.DataFrame  # Plans, with their symbols
     decisions: pd.DataFrame
     orders: pd.DataFrame
     fills: pd.DataFrame
     positions: pd.DataFrame
     runs: pd.DataFrame
     aside: pd.DataFrame  # Quarantine
-    health: pd.DataFrame
+    health: pd.DataFrame  # Services that have not reported since `asof`
     events: pd.DataFrame  # Warnings of risk and trade
-    lineage: pd.DataFrame
+    lineage: pd.DataFrame  # A row for each fill, back to its headline
     news: pd.DataFrame  # Of the candidates
     patterns: pd.DataFrame  # Of the candidates
     bars: pd.DataFrame  # Of candidates and positions: flat, this session
     previous: dict[int, float]  # security_id to the close of the session before
-    profit: pd.DataFrame  # ts, pnl
+    profit: pd.DataFrame  # ts, pnl in dollars
     no_plan: dict[str, list[tuple[datetime, str]]]  # Symbol to why no plan was made
     measured: dict[str, Any]  # Row counts and feeds, for the footer
 
-# %% ../nbs/78_record.ipynb #9e04561c
-_QUERIES = {
+# %% ../nbs/78_record.ipynb #eddfe7a9
+_QUERIES = {  # Field of `Day` to its query
     "signals": """select g.*, s.symbol from signals g join securities s using (security_id)
-        where g.cycle_id = :c and g.decided_at <= :t order by g.decided_at, s.symbol, g.setup""",
-    "health": "select * from service_health where last_check <= :t order by service_name",
+        where g.cycle_id = :cycle and g.decided_at <= :asof order by g.decided_at, s.symbol, g.setup""",
+    "health": "select * from service_health where last_check <= :asof order by service_name",
     "events": """select e.*, s.symbol from risk_events e left join securities s using (security_id)
-        where e.cycle_id = :c and e.occurred_at <= :t and e.severity <> 'info' order by e.occurred_at, e.event_key""",
+        where e.cycle_id = :cycle and e.occurred_at <= :asof and e.severity <> 'info' order by e.occurred_at, e.event_key""",
     "lineage": """select l.*, p.closed_at, o.cycle_id from v_trade_lineage l join orders o using (order_id) left join positions p on p.position_id = l.position_id
-        where o.cycle_id = :c and l.filled_at <= :t order by l.filled_at, l.symbol, l.execution_id""",
+        where o.cycle_id = :cycle and l.filled_at <= :asof order by l.filled_at, l.symbol, l.execution_id""",
     "news": """select n.*, s.symbol, w.source_name, w.source_tier from news_sentiment n join securities s using (security_id) join news_sources w using (source_id)
-        where n.security_id = any(:ids) and n.received_at between :old and :t order by n.received_at desc, n.news_id""",
+        where n.security_id = any(:ids) and n.received_at between :old and :asof order by n.received_at desc, n.news_id""",
     "patterns": """select p.*, s.symbol from pattern_analysis p join securities s using (security_id)
-        where p.security_id = any(:ids) and p.confirmed_at between :s and :t order by p.confidence_score desc, p.confirmed_at, p.pattern_type""",
+        where p.security_id = any(:ids) and p.confirmed_at between :start and :asof order by p.confidence_score desc, p.confirmed_at, p.pattern_type""",
 }
-_NO_PLAN = """
-select slot_at, k as symbol, v as why from workflow_log
-cross join lateral jsonb_each_text(case jsonb_typeof(details->'no_plan') when 'object' then details->'no_plan' else '{}' end) as x(k, v)
-where cycle_id = :c and step = '50_trade' and status = 'completed' and slot_at <= :t order by slot_at, k
-"""
 
-# %% ../nbs/78_record.ipynb #10cfc5a9
+# %% ../nbs/78_record.ipynb #d8561229
+_BARS = """select feed, count(*) as n from trading_history
+where time_id >= :start and available_at <= :asof and timeframe = :timeframe group by 1 order by 1"""
+_ITEMS = """select feed, count(*) as n from news_revisions
+where received_at between :start and :asof group by 1 order by 1"""
+
+
 def _measured(store: Store, start: datetime, asof: datetime, timeframe: str) -> dict[str, Any]:
-    "Row counts and feeds behind the page"
-    bars = store.rows(
-        "select feed, count(*) as n from trading_history where time_id >= :s and available_at <= :t and timeframe = :f group by 1 order by 1",
-        s=int(start.timestamp()), t=asof, f=timeframe,
-    )  # fmt: skip
-    news = store.rows(
-        "select feed, count(*) as n from news_revisions where received_at between :s and :t group by 1 order by 1",
-        s=start,
-        t=asof,
-    )
-    return {
-        "timeframe": timeframe,
-        "bars": {r["feed"]: r["n"] for r in bars},
-        "news": {r["feed"]: r["n"] for r in news},
-    }
+    "Row counts by feed behind the page"
+    bars = store.rows(_BARS, start=int(start.timestamp()), asof=asof, timeframe=timeframe)
+    news = store.rows(_ITEMS, start=start, asof=asof)
+    counts = {k: {r["feed"]: r["n"] for r in rows} for k, rows in (("bars", bars), ("news", news))}
+    return {"timeframe": timeframe, **counts}
 
 # %% ../nbs/78_record.ipynb #9093364b
+_FINEST = """select timeframe from trading_history where time_id >= :start and available_at <= :asof
+group by 1 order by count(*) desc, timeframe limit 1"""
+
+
+def _timeframe(store: Store, session: Session, asof: datetime) -> str:
+    "The finest bars that the session has"
+    return store.value(_FINEST, start=int(session.starts.timestamp()), asof=asof) or "15min"
+
+# %% ../nbs/78_record.ipynb #1deba7e1
 def session_bars(
     store: Store,  # Where
     ids: list[int],  # security_id of those to draw
@@ -109,19 +109,29 @@ def session_bars(
     asof: datetime,  # Aware
 ) -> tuple[pd.DataFrame, dict[int, float], str]:  # Flat bars, previous closes, timeframe
     "What the charts are drawn from"
-    finest = store.rows(
-        "select timeframe, count(*) as n from trading_history where time_id >= :s and available_at <= :t group by 1 order by n desc, timeframe limit 1",
-        s=int(session.starts.timestamp()), t=asof,
-    )  # fmt: skip
-    timeframe = finest[0]["timeframe"] if finest else "15min"
-    known = read_bars(
-        store, asof, timeframe, ids, session.starts - timedelta(days=10)
-    ).reset_index()
+    timeframe, start = _timeframe(store, session, asof), session.starts - timedelta(days=10)
+    known = read_bars(store, asof, timeframe, ids, start).reset_index()
     before = known[known.ts < session.starts].groupby("security_id").close.last()
     today = known[(known.ts >= session.starts) & (known.ts < session.ends)]
     return today, {int(k): float(v) for k, v in before.items()}, timeframe
 
-# %% ../nbs/78_record.ipynb #1deba7e1
+# %% ../nbs/78_record.ipynb #5ed2f065
+def _moves(fills: pd.DataFrame) -> pd.DataFrame:
+    "Fills with what they did to `shares`, and to `cash` in dollars"
+    sign = fills.side.map({"buy": 1.0, "sell": -1.0})
+    paid = sign * fills.quantity * fills.price
+    return fills.assign(shares=sign * fills.quantity, cash=-paid - fills.fees)
+
+# %% ../nbs/78_record.ipynb #728ed3e7
+def _worth(moves: pd.DataFrame, bars: pd.DataFrame, at: datetime) -> float:
+    "Cash and holdings at an instant, dollars since the first fill"
+    done = moves[moves.filled_at <= at]
+    shares = done.groupby("security_id").shares.sum()
+    paid = done.groupby("security_id").price.last()
+    close = bars[bars.available_at <= at].groupby("security_id").close.last()
+    return float(done.cash.sum() + (shares * close.reindex(shares.index).fillna(paid)).sum())
+
+# %% ../nbs/78_record.ipynb #ac2eefb3
 def profit_path(
     fills: pd.DataFrame,  # Columns of `fills_table`
     bars: pd.DataFrame,  # Flat bars of everything that was traded
@@ -129,29 +139,25 @@ def profit_path(
     "Cash from fills plus holdings at the last known close, whenever one of them changes"
     if fills.empty:
         return pd.DataFrame({"ts": [], "pnl": []})
-    sign, rows = fills.side.map({"buy": 1.0, "sell": -1.0}), []
-    moves = fills.assign(
-        shares=sign * fills.quantity, cash=-sign * fills.quantity * fills.price - fills.fees
-    )
-    held_bars = bars[bars.security_id.isin(moves.security_id)]
-    for t in sorted(
-        {*moves.filled_at, *held_bars.available_at[held_bars.available_at >= moves.filled_at.min()]}
-    ):
-        done = moves[moves.filled_at <= t]
-        shares = done.groupby("security_id").shares.sum()
-        paid = done.groupby("security_id").price.last()
-        close = held_bars[held_bars.available_at <= t].groupby("security_id").close.last()
-        marks = close.reindex(shares.index).fillna(paid)
-        rows.append((t, float(done.cash.sum() + (shares * marks).sum())))
+    moves, ours = _moves(fills), bars[bars.security_id.isin(fills.security_id)]
+    seen = ours.available_at[ours.available_at >= fills.filled_at.min()]
+    rows = [(t, _worth(moves, ours, t)) for t in sorted({*fills.filled_at, *seen})]
     return pd.DataFrame(rows, columns=["ts", "pnl"])
 
-# %% ../nbs/78_record.ipynb #728ed3e7
+# %% ../nbs/78_record.ipynb #b01995eb
+_NO_PLAN = """
+select slot_at, k as symbol, v as why from workflow_log
+cross join lateral jsonb_each_text(case jsonb_typeof(details->'no_plan') when 'object' then details->'no_plan' else '{}' end) as x(k, v)
+where cycle_id = :cycle and step = '50_trade' and status = 'completed' and slot_at <= :asof order by slot_at, k
+"""
+
+
 def _unplanned(
     store: Store, cycle_id: str, asof: datetime
 ) -> dict[str, list[tuple[datetime, str]]]:
     "Why the decision step made no plan, by symbol, in order of time"
     reasons: dict[str, list[tuple[datetime, str]]] = {}
-    for r in store.rows(_NO_PLAN, c=cycle_id, t=asof):
+    for r in store.rows(_NO_PLAN, cycle=cycle_id, asof=asof):
         reasons.setdefault(r["symbol"], []).append((r["slot_at"], r["why"]))
     return reasons
 
@@ -162,6 +168,14 @@ _TABLES = {  # Field of `Day` to its reader
 }  # fmt: skip
 
 # %% ../nbs/78_record.ipynb #a4c3f5af
+def _drawn(scans: pd.DataFrame, fills: pd.DataFrame, positions: pd.DataFrame) -> list[int]:
+    "Securities that were selected or traded, in the order of their numbers"
+    chosen = scans.security_id[scans.selected_for_trading]
+    return sorted(
+        {int(i) for ids in (chosen, fills.security_id, positions.security_id) for i in ids}
+    )
+
+# %% ../nbs/78_record.ipynb #4f8d38be
 def read_day(
     store: Store,  # Where
     cycle_id: str,  # Which day
@@ -172,28 +186,10 @@ def read_day(
     session = get_session(cycle["session"])
     of = lambda read: read(store, cycle_id, asof)
     scans, fills, positions = of(scan_table), of(fills_table), of(positions_table)
-    ids = sorted(
-        {
-            int(i)
-            for i in [
-                *scans.security_id[scans.selected_for_trading],
-                *fills.security_id,
-                *positions.security_id,
-            ]
-        }
-    )
-    values = {
-        "c": cycle_id,
-        "t": asof,
-        "ids": ids,
-        "s": session.starts,
-        "old": session.starts - timedelta(days=4),
-    }
-    found = {
-        k: store.frame(q, **{n: v for n, v in values.items() if f":{n}" in q})
-        for k, q in _QUERIES.items()
-    }
+    ids, old = _drawn(scans, fills, positions), session.starts - timedelta(days=4)
+    values = {"cycle": cycle_id, "asof": asof, "ids": ids, "start": session.starts, "old": old}
     bars, previous, timeframe = session_bars(store, ids, session, asof)
+    found = {name: store.frame(query, **values) for name, query in _QUERIES.items()}
     found |= {name: of(read) for name, read in _TABLES.items()}
     return Day(
         cycle, session, asof, scans=scans, fills=fills, positions=positions, bars=bars, previous=previous,

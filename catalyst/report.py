@@ -32,6 +32,7 @@ from catalyst.markup import (
     join,
     missing,
     money,
+    nothing,
     number,
     ny,
     page,
@@ -43,17 +44,11 @@ from .sections import funnel_section, orders_section, positions_section, runs_se
 from .store import Store
 
 # %% ../nbs/80_report.ipynb #3a85c32d
-_WORLDS = {
-    "simulated": (
-        "SIMULATED",
-        "An invented market made from a seed. Nothing on this page happened.",
-    ),
-    "replay": (
-        "REPLAY",
-        "A past session from files, traded on a simulated account. No order left this machine.",
-    ),
+_WORLDS = {  # World to its label, and what that means for the numbers
+    "simulated": ("SIMULATED", "An invented market made from a seed. Nothing on this page happened."),
+    "replay": ("REPLAY", "A past session from files, traded on a simulated account. No order left this machine."),
     "alpaca": ("PAPER", "A paper account at the broker. No real money."),
-}
+}  # fmt: skip
 
 
 def banner(
@@ -63,24 +58,19 @@ def banner(
     name, text = _WORLDS[day.cycle["world"]]
     return el("div", el("b", name), " · ", text, cls="banner", role="note")
 
-
-def _tile(name: str, value: object, note: object = None) -> Html:
-    return el(
-        "div",
-        el("span", name, cls="k"),
-        el("b", value),
-        el("span", note, cls="k") if note else None,
-        cls="tile",
-    )
-
 # %% ../nbs/80_report.ipynb #4d02ee3e
+def _tile(name: str, value: object, note: object = None) -> Html:
+    "A number with its name above and a note below"
+    below = el("span", note, cls="k") if note else None
+    return el("div", el("span", name, cls="k"), el("b", value), below, cls="tile")
+
+# %% ../nbs/80_report.ipynb #b6d2388c
 def tiles(
     day: Day,  # From `read_day`
 ) -> Html:
     "The account in six numbers"
     a, s = day.account, day.summary
-    at = lambda k: (a.value[k], a.reason[k])
-    amount = lambda k, signed=False: money(at(k)[0], signed, at(k)[1])
+    amount = lambda name, signed=False: money(a.value[name], signed, a.reason[name])
     return el(
         "div",
         _tile("Equity", amount("equity"), join(["from ", amount("starting_equity")])),
@@ -92,7 +82,7 @@ def tiles(
         cls="tiles",
     )
 
-# %% ../nbs/80_report.ipynb #b6d2388c
+# %% ../nbs/80_report.ipynb #be0b92f8
 SECTIONS = {
     "funnel": "The funnel",
     "candidates": "Candidates",
@@ -107,18 +97,10 @@ def head(
     day: Day,  # From `read_day`
 ) -> Html:
     "Title, account and contents"
-    c = day.cycle
-    when = [
-        f"{day.session.day:%A}, ",
-        f"mode {c['mode']}, state {c['state']}, as of ",
-        ny(day.asof, "%H:%M on %d %B %Y"),
-        ". All times are New York time.",
-    ]
-    links = el(
-        "nav",
-        *(el("a", title, href=f"#{name}") for name, title in SECTIONS.items()),
-        aria_label="Sections",
-    )
+    state = f"{day.session.day:%A}, mode {day.cycle['mode']}, state {day.cycle['state']}, as of "
+    when = [state, ny(day.asof, "%H:%M on %d %B %Y"), ". All times are New York time."]
+    anchors = (el("a", title, href=f"#{name}") for name, title in SECTIONS.items())
+    links = el("nav", *anchors, aria_label="Sections")
     title = el("h1", f"{day.session.day:%d %B %Y}".lstrip("0"))
     return el("header", title, el("p", *when, cls="soft"), links)
 
@@ -128,65 +110,68 @@ def figure(
 ) -> Html:
     "The profit line, or why there is none"
     if day.fills.empty:
-        return el("p", "Nothing was filled, so there is no profit line.", cls="empty")
+        return nothing("Nothing was filled, so there is no profit line.")
     text = "Profit of this session's trades after fees: fills at their prices, holdings at the last close known at each moment."
     return el("figure", profit_chart(day.profit, day.session), el("figcaption", text))
 
 # %% ../nbs/80_report.ipynb #c40eeb44
 def _scanned(day: Day) -> str:
+    "What was looked at"
     s, scans = day.summary, day.scans
     if scans.empty:
         return "No scan has a row by this instant, so nobody was selected."
     last = f"the last, at {words(ny(scans.scan_timestamp.max()))}, followed {s['tracked']:,}"
     return f"{count(s['scans'], 'scan')} looked at {count(s['scanned'], 'security', 'securities')}; {last}. {count(s['candidates'], 'security was', 'securities were')} selected at least once."
 
+# %% ../nbs/80_report.ipynb #edcab8b0
+def _most_refusing(day: Day) -> str:
+    "The check that refused most often, as an ending of a sentence; empty when none did"
+    no = day.decisions[day.decisions.verdict == "refused"]
+    names = [c["name"] for checks in no.checks for c in checks if c["verdict"] == "refused"]
+    counts = pd.Series(names, dtype=object).value_counts()
+    return f", most often by the check “{counts.index[0].replace('_', ' ')}”" if names else ""
+
 
 def _decided(day: Day) -> str:
-    s, no = day.summary, day.decisions[(day.decisions.verdict == "refused")]
+    "What risk said to the plans"
+    s = day.summary
     if not s["approvals"] + s["refusals"]:
         return f"{count(s['signals'], 'plan was', 'plans were')} made and nothing was proposed to risk."
-    names = pd.Series(
-        [c["name"] for checks in no.checks for c in checks if c["verdict"] == "refused"],
-        dtype=object,
-    ).value_counts()
-    why = f", most often by the check “{names.index[0].replace('_', ' ')}”" if len(names) else ""
-    return f"Of {count(s['signals'], 'plan')}, risk approved {s['approvals']} and refused {s['refusals']}{why}."
+    plans, refused = count(s["signals"], "plan"), f"refused {s['refusals']}{_most_refusing(day)}"
+    return f"Of {plans}, risk approved {s['approvals']} and {refused}."
 
-
+# %% ../nbs/80_report.ipynb #e97f67fe
 def _traded(day: Day) -> str:
+    "What was sent, filled, closed and held"
     s, entries = day.summary, day.orders[day.orders.purpose == "entry"]
     if entries.empty:
         return "No entry was sent."
     filled = int((entries.filled_quantity > 0).sum())
+    sent = f"{count(len(entries), 'entry', 'entries')} went out and {filled} filled"
     closed = f"{count(s['closed_positions'], 'position')} closed, {s['won']} won and {s['lost']} lost, for {dollars(s['realized_pnl'])} after fees"
-    still = (
-        f"{s['open_positions']} still held, at {dollars(s['open_pnl'])} so far"
-        if s["open_positions"]
-        else "nothing is held"
-    )
-    return f"{count(len(entries), 'entry', 'entries')} went out and {filled} filled; {closed}; {still}."
+    held = f"{s['open_positions']} still held, at {dollars(s['open_pnl'])} so far"
+    return f"{sent}; {closed}; {held if s['open_positions'] else 'nothing is held'}."
 
-# %% ../nbs/80_report.ipynb #edcab8b0
+# %% ../nbs/80_report.ipynb #b9322607
+def _failed(day: Day) -> str:
+    "What went wrong on the way"
+    s = day.summary
+    ran = "No run failed." if len(day.runs) else "No run is on record."
+    told = f"{count(s['failures'], 'run')} failed." if s["failures"] else ran
+    aside = f" {count(s['quarantined'], 'row was', 'rows were')} put aside."
+    return told + (aside if s["quarantined"] else "")
+
+# %% ../nbs/80_report.ipynb #aab8d8c2
 def story(
     day: Day,  # From `read_day`
 ) -> Html:
     "The day in one paragraph"
-    news, s = sum(day.measured["news"].values()), day.summary
-    heard = (
-        f"{count(news, 'news item was', 'news items were')} received."
-        if news
-        else "No news item was received in this session."
-    )
-    failed = (
-        f"{count(s['failures'], 'run')} failed."
-        if s["failures"]
-        else ("No run failed." if len(day.runs) else "No run is on record.")
-    )
-    if s["quarantined"]:
-        failed += f" {count(s['quarantined'], 'row was', 'rows were')} put aside."
-    return el(
-        "p", " ".join([heard, _scanned(day), _decided(day), _traded(day), failed]), cls="story"
-    )
+    news = sum(day.measured["news"].values())
+    heard = f"{count(news, 'news item was', 'news items were')} received."
+    if not news:
+        heard = "No news item was received in this session."
+    told = [heard, _scanned(day), _decided(day), _traded(day), _failed(day)]
+    return el("p", " ".join(told), cls="story")
 
 # %% ../nbs/80_report.ipynb #9d2bf76c
 def _none(what: str) -> Html:
@@ -197,12 +182,8 @@ def _none(what: str) -> Html:
 def _cause(r: Any) -> tuple[Html, Html]:
     "The headline behind a fill, and where it came from"
     text = next((w for w in (r.headline, r.story_headline) if not missing(w)), None)
-    source = join(
-        [
-            f"{r.source_name} · " if not missing(r.source_name) else "",
-            ny(r.received_at, "%d %b %H:%M", "no news is linked"),
-        ]
-    )
+    name = "" if missing(r.source_name) else f"{r.source_name} · "
+    source = join([name, ny(r.received_at, "%d %b %H:%M", "no news is linked")])
     return clip(text, 120) if text else _none("headline"), source
 
 # %% ../nbs/80_report.ipynb #7dfb74aa
@@ -219,26 +200,25 @@ def _links(r: Any) -> list[tuple[str, object, object]]:
         ("Fill", join([f"{r.fill_quantity:,g} {r.symbol} at ", price(r.fill_price)]), ny(r.filled_at)),
     ]  # fmt: skip
 
+# %% ../nbs/80_report.ipynb #163b22ab
+def _profit(day: Day, r: Any) -> Html | str:
+    "What the position of a fill has made, as far as it was known"
+    if missing(r.closed_at) or r.closed_at > day.asof:
+        return "still open"
+    return join([money(r.realized_pnl, True), " · ", clip(r.close_reason.replace("_", " "), 40)])
+
 
 def _chain(day: Day, r: Any) -> Html:
     "One fill as a row of steps, first cause first"
-    closed = not missing(r.closed_at) and r.closed_at <= day.asof
-    profit = (
-        join([money(r.realized_pnl, True), " · ", clip(r.close_reason.replace("_", " "), 40)])
-        if closed
-        else "still open"
-    )
-    steps = [("Headline", *_cause(r)), *_links(r), ("Profit", profit, "of the whole position")]
-    items = (
-        el(
-            "li",
-            el("small", name),
-            value,
-            el("small", note),
-            cls="head" if name == "Headline" else None,
-        )
-        for name, value, note in steps
-    )
+    steps = [
+        ("Headline", *_cause(r)),
+        *_links(r),
+        ("Profit", _profit(day, r), "of the whole position"),
+    ]
+    items = []
+    for name, value, note in steps:
+        cls = "head" if name == "Headline" else None
+        items.append(el("li", el("small", name), value, el("small", note), cls=cls))
     return el("ol", *items, cls="chain")
 
 # %% ../nbs/80_report.ipynb #839e2754
@@ -247,10 +227,24 @@ def lineage_section(
 ) -> Iterable[Html]:
     "The chain of every fill"
     if day.lineage.empty:
-        yield el("p", "Nothing was filled by this instant.", cls="empty")
+        yield nothing("Nothing was filled by this instant.")
     yield from (_chain(day, r) for r in day.lineage.itertuples())
 
 # %% ../nbs/80_report.ipynb #2e195216
+def foot(
+    day: Day,  # From `read_day`
+) -> Html:
+    "What the numbers were measured on"
+    m = day.measured
+    feeds = lambda counts: ", ".join(f"{n:,} from {feed}" for feed, n in counts.items()) or "none"
+    counts = f"{len(day.scans):,} scan rows, {len(day.decisions):,} decisions, {len(day.orders):,} orders, {len(day.fills):,} fills"
+    text = f"Measured on what was known at {day.asof.isoformat(timespec='seconds')}: {m['timeframe']} bars of the session: {feeds(m['bars'])}; news items: {feeds(m['news'])}; {counts}. Cycle "
+    basis = el("p", text, el("code", day.cycle["cycle_id"]), ".")
+    return el(
+        "footer", basis, el("p", "Paper only. Nothing here is advice, and no real money moved.")
+    )
+
+# %% ../nbs/80_report.ipynb #96f30e07
 _WRITERS: dict[str, Callable[[Day], Iterable[Html]]] = {
     "funnel": funnel_section,
     "candidates": candidates_section,
@@ -260,22 +254,7 @@ _WRITERS: dict[str, Callable[[Day], Iterable[Html]]] = {
     "lineage": lineage_section,
 }
 
-
-def foot(
-    day: Day,  # From `read_day`
-) -> Html:
-    "What the numbers were measured on"
-    m = day.measured
-    feeds = lambda counts: ", ".join(f"{n:,} from {feed}" for feed, n in counts.items()) or "none"
-    counts = f"{len(day.scans):,} scan rows, {len(day.decisions):,} decisions, {len(day.orders):,} orders, {len(day.fills):,} fills"
-    text = f"Measured on what was known at {day.asof.isoformat(timespec='seconds')}: {m['timeframe']} bars of the session: {feeds(m['bars'])}; news items: {feeds(m['news'])}; {counts}. Cycle "
-    return el(
-        "footer",
-        el("p", text, el("code", day.cycle["cycle_id"]), "."),
-        el("p", "Paper only. Nothing here is advice, and no real money moved."),
-    )
-
-
+# %% ../nbs/80_report.ipynb #08a5b017
 def render(
     day: Day,  # From `read_day`
 ) -> Html:  # A whole document
@@ -284,14 +263,10 @@ def render(
         el("section", el("h2", title), *_WRITERS[name](day), id=name)
         for name, title in SECTIONS.items()
     ]
-    label = _WORLDS[day.cycle["world"]][0].lower()
-    return page(
-        f"Catalyst, {day.session.day}, {label}",
-        banner(day),
-        head(day),
-        el("main", tiles(day), el("div", story(day), figure(day), cls="lead"), *sections),
-        foot(day),
-    )
+    lead = el("div", story(day), figure(day), cls="lead")
+    title = f"Catalyst, {day.session.day}, {_WORLDS[day.cycle['world']][0].lower()}"
+    main = el("main", tiles(day), lead, *sections)
+    return page(title, banner(day), head(day), main, foot(day))
 
 # %% ../nbs/80_report.ipynb #f4d5b54f
 def day_report(

@@ -45,7 +45,6 @@ from catalyst.limits import (
     check,
     holds,
     refused,
-    suggest,
 )
 from .ports import Account, BrokerPosition
 from .store import Store, Tx
@@ -71,7 +70,7 @@ where a.purpose = 'entry' and a.verdict = 'approved' and a.released_at is null a
   and case when o.order_id is null then a.expires_at >= :asof else o.ended_at is null end
 order by 1, 3"""
 
-
+# %% ../nbs/60_risk.ipynb #91be5d3d
 def holdings(
     tx: Tx | Store,  # Under the lock "risk" when a decision follows
     asof: datetime,  # Aware
@@ -89,6 +88,11 @@ def _peak(level: Decimal, results: Iterable[Decimal]) -> Decimal:
     return peak
 
 # %% ../nbs/60_risk.ipynb #75b7b144
+def _streak(results: list[Decimal]) -> int:
+    "How many of the newest results, oldest first, were losses in a row"
+    return next((i for i, r in enumerate(reversed(results)) if r >= 0), len(results))
+
+# %% ../nbs/60_risk.ipynb #a9d55a17
 def _results(store: Store, asof: datetime, equity: Decimal) -> dict[str, Any]:
     "Profit of the day, open profit, losing streak and peak, from positions alone"
     day = session_of(asof)
@@ -100,11 +104,10 @@ def _results(store: Store, asof: datetime, equity: Decimal) -> dict[str, Any]:
     gains = "coalesce(unrealized_pnl, 0) + coalesce(realized_pnl, 0)"
     held = store.value(f"select sum({gains}) from positions where status = 'open'") or Decimal(0)
     today = [r["realized_pnl"] for r in closed if day and r["closed_at"] >= day.starts]
-    streak = next((i for i, pnl in enumerate(reversed(today)) if pnl >= 0), len(today))
     ever = [r["realized_pnl"] for r in closed]
     peak = max(_peak(equity - held - sum(ever), ever), equity)
     out = {"realized": sum(today, Decimal(0)), "open_pnl": held}
-    return out | {"losses_in_a_row": streak, "peak_equity": peak}
+    return out | {"losses_in_a_row": _streak(today), "peak_equity": peak}
 
 # %% ../nbs/60_risk.ipynb #bdbb62fb
 def _difference(symbol: str, ours: dict[str, Decimal], theirs: dict[str, Decimal]) -> str:
@@ -183,7 +186,7 @@ _SECURITIES = f"""
 select s.security_id, s.symbol, coalesce(x.sector_name, '{UNCLASSIFIED}') as sector, s.is_tradeable and s.is_active as tradable
 from securities s left join sectors x using (sector_id) where s.security_id = any(:ids) order by 1"""
 
-# %% ../nbs/60_risk.ipynb #c5fa79bc
+# %% ../nbs/60_risk.ipynb #9a2c9048
 def read_book(
     store: Store,  # Our books
     account: Account,  # Of the broker, at this instant
@@ -199,15 +202,8 @@ def read_book(
     taken = sorted({h.security_id for h in held})
     facts = {r["security_id"]: _facts(r, taken, bars, quotes, asof) for r in rows}
     results = _results(store, asof, account.equity)
-    return Book(
-        asof,
-        account.equity,
-        account.buying_power,
-        held,
-        disagreements=disagreements(store, positions),
-        facts=facts,
-        **results,
-    )
+    results |= {"disagreements": disagreements(store, positions), "facts": facts}
+    return Book(asof, account.equity, account.buying_power, held, **results)
 
 # %% ../nbs/60_risk.ipynb #08a92f1f
 @dataclass(frozen=True)
@@ -232,49 +228,34 @@ def _stored(tx: Tx, key: str) -> Decision | None:
     sql = """select approval_key, approval_id, verdict, quantity, expires_at, checks
              from risk_approvals where approval_key = :k"""
     for row in tx.rows(sql, k=key):
-        return Decision(
-            **row | {"verdict": word(Verdict, row["verdict"]), "checks": tuple(row["checks"])}
-        )
+        typed = {"verdict": word(Verdict, row["verdict"]), "checks": tuple(row["checks"])}
+        return Decision(**row | typed)
     return None
 
 # %% ../nbs/60_risk.ipynb #ac51c52f
 def _json(value: Any) -> str:
     "Sorted JSON of a snapshot; instants as ISO text, decimals as numbers"
-    return json.dumps(
-        value,
-        sort_keys=True,
-        default=lambda x: x.isoformat() if hasattr(x, "isoformat") else float(x),
-    )
+    plain = lambda x: x.isoformat() if hasattr(x, "isoformat") else float(x)
+    return json.dumps(value, sort_keys=True, default=plain)
 
 # %% ../nbs/60_risk.ipynb #b8216846
+_EXACT = "security_id purpose side order_type quantity limit_price stop_price".split()
+
+
+def _hash(row: dict[str, Any]) -> str:
+    "SHA-256 of the words of an order"
+    return hashlib.sha256("|".join(str(row[c]) for c in _EXACT).encode()).hexdigest()
+
+# %% ../nbs/60_risk.ipynb #a409bcff
 def _insert(tx: Tx, **row: Any) -> int:
-    "One row of risk_approvals; the hash covers exactly what the order will say"
-    exact = (
-        "security_id",
-        "purpose",
-        "side",
-        "order_type",
-        "quantity",
-        "limit_price",
-        "stop_price",
-    )
-    row["order_hash"] = hashlib.sha256("|".join(str(row[c]) for c in exact).encode()).hexdigest()
+    "One row of risk_approvals with its hash; its id"
+    row["order_hash"] = _hash(row)
     row |= {c: _json(row[c]) for c in ("checks", "snapshot")}
     value = lambda c: f"cast(:{c} as jsonb)" if c in ("checks", "snapshot") else f":{c}"
     sql = f"insert into risk_approvals ({', '.join(row)}) values ({', '.join(map(value, row))}) returning approval_id"
     return tx.value(sql, **row)
 
 # %% ../nbs/60_risk.ipynb #b30514c6
-_PRICE = {OrderType.LIMIT: "limit_price", OrderType.STOP: "stop_price"}
-_BLANK = {
-    "limit_price": None,
-    "stop_price": None,
-    "risk_amount": Decimal(0),
-    "position_value": Decimal(0),
-    "checks": [],
-}
-
-
 def _shapes(p: Proposal) -> list[tuple[OrderPurpose, Any, OrderType, Decimal]]:
     "Purpose, side, type and price of an entry, its target and its stop"
     enters, leaves = ENTRY_SIDE[p.side], EXIT_SIDE[p.side]
@@ -292,12 +273,22 @@ def _told(p: Proposal, book: Book, checks: list[Check], config: Config) -> dict[
     told = {"checks": [asdict(x) for x in checks], "position_value": p.value}
     return told | {"risk_amount": max(p.risk, Decimal(0)), "expires_at": until}
 
+# %% ../nbs/60_risk.ipynb #14af5727
+def _verdict(checks: list[Check]) -> Verdict:
+    "What all checks say together"
+    return Verdict.REFUSED if refused(checks) else Verdict.APPROVED
+
 # %% ../nbs/60_risk.ipynb #cf08938b
+_PRICE = {OrderType.LIMIT: "limit_price", OrderType.STOP: "stop_price"}
+_BLANK = {"limit_price": None, "stop_price": None, "checks": []}
+_BLANK |= {"risk_amount": Decimal(0), "position_value": Decimal(0)}
+
+
 def _rows_of(
     p: Proposal, key: str, book: Book, checks: list[Check], config: Config
 ) -> list[dict[str, Any]]:
     "The entry's row and, when it is approved, those of its exits"
-    verdict = {True: Verdict.REFUSED, False: Verdict.APPROVED}[bool(refused(checks))]
+    verdict = _verdict(checks)
     snapshot = {"proposal": asdict(p), "book": asdict(replace(book, facts=None))}
     same = _BLANK | {"security_id": p.security_id, "verdict": verdict, "quantity": p.quantity}
     same |= {"decided_at": book.asof, "snapshot": snapshot, "expires_at": book.asof + EXIT_LIFE}
@@ -310,6 +301,24 @@ def _rows_of(
     return rows if verdict == Verdict.APPROVED else rows[:1]
 
 # %% ../nbs/60_risk.ipynb #08f0f616
+def _record(tx: Tx, rows: list[dict[str, Any]], cycle_id: str, signal_id: int | None) -> None:
+    "Write the rows of one decision, the entry first"
+    parent = None
+    for row in rows:
+        row |= {"cycle_id": cycle_id, "signal_id": signal_id, "parent_approval_id": parent}
+        added = _insert(tx, **row)
+        parent = parent or added
+
+# %% ../nbs/60_risk.ipynb #70050b66
+def _record_refusal(
+    tx: Tx, key: str, cycle_id: str, p: Proposal, asof: datetime, why: list[str]
+) -> None:
+    "A refused entry as an event"
+    message = f"{p.side} {p.quantity:f} {p.symbol} refused: " + "; ".join(why)
+    what, whose = ("entry_refused", "info", message), (cycle_id, p.security_id)
+    risk_event(tx, f"refused/{key}", *what, asof, "no order", *whose)
+
+# %% ../nbs/60_risk.ipynb #a7414428
 def approve(
     store: Store,  # Where reservations and approvals live
     cycle_id: str,  # Whose decision
@@ -319,23 +328,17 @@ def approve(
     config: Config,  # The limits
 ) -> Decision:  # The first answer, however often it is asked
     "Judge, reserve and record in one transaction"
-    p = proposal
-    key = f"{cycle_id}/{p.symbol}/{p.setup}/{aware(p.decided_at, 'decided_at'):%Y-%m-%dT%H:%M:%SZ}"
+    p, at = proposal, aware(proposal.decided_at, "decided_at")
+    key = f"{cycle_id}/{p.symbol}/{p.setup}/{at:%Y-%m-%dT%H:%M:%SZ}"
     with store.transaction() as tx:
         tx.lock("risk")
         if known := _stored(tx, f"{key}/entry"):
             return known
         book = replace(book, holdings=holdings(tx, book.asof))
         checks = check(p, book, config)
-        parent = None
-        for row in _rows_of(p, key, book, checks, config):
-            row |= {"cycle_id": cycle_id, "signal_id": signal_id, "parent_approval_id": parent}
-            added = _insert(tx, **row)
-            parent = parent or added
-        if reasons := refused(checks):
-            message = f"{p.side} {p.quantity:f} {p.symbol} refused: " + "; ".join(reasons)
-            what, whose = ("entry_refused", "info", message), (cycle_id, p.security_id)
-            risk_event(tx, f"refused/{key}", *what, book.asof, "no order", *whose)
+        _record(tx, _rows_of(p, key, book, checks, config), cycle_id, signal_id)
+        if why := refused(checks):
+            _record_refusal(tx, key, cycle_id, p, book.asof, why)
         return _stored(tx, f"{key}/entry")
 
 # %% ../nbs/60_risk.ipynb #199f88f3
@@ -348,6 +351,20 @@ def _close_checks(position: dict[str, Any], quantity: Decimal) -> list[Check]:
     ]
 
 # %% ../nbs/60_risk.ipynb #e6ff6f19
+def _closing(
+    pos: dict[str, Any], quantity: Decimal, asof: datetime, stop_price: Decimal | None
+) -> dict[str, Any]:
+    "The approval to leave a position or to protect it, as columns"
+    ways = (OrderPurpose.CLOSE, OrderType.MARKET), (OrderPurpose.STOP, OrderType.STOP)
+    (purpose, kind), checks = ways[stop_price is not None], _close_checks(pos, quantity)
+    row = {"purpose": purpose, "order_type": kind, "limit_price": None, "stop_price": stop_price}
+    row |= {"side": EXIT_SIDE[word(PositionSide, pos["side"])], "quantity": quantity}
+    row |= {"cycle_id": pos["cycle_id"], "security_id": pos["security_id"], "signal_id": None}
+    row |= {"verdict": _verdict(checks), "checks": [asdict(x) for x in checks]}
+    row |= {"decided_at": asof, "expires_at": asof + EXIT_LIFE}
+    return row | {"snapshot": {"position_key": pos["position_key"]}}
+
+# %% ../nbs/60_risk.ipynb #0ce8bc71
 def approve_close(
     store: Store,  # Where positions live
     position_id: int,  # Which one
@@ -357,22 +374,14 @@ def approve_close(
     stop_price: Decimal | None = None,  # Dollars: a protecting stop; null: close at the market
 ) -> Decision:  # Refused only when there is nothing to close
     "The approval to leave a position, or to protect it"
-    purpose = OrderPurpose.CLOSE if stop_price is None else OrderPurpose.STOP
-    order_type = OrderType.MARKET if stop_price is None else OrderType.STOP
     with store.transaction() as tx:
         tx.lock("risk")
         rows = tx.rows("select * from positions where position_id = :p", p=position_id)
         if not rows:
             raise bad("position", position_id, "the id of a position in our books")
-        pos = rows[0]
-        key = f"{pos['position_key']}/{purpose}/{attempt}"
+        row = _closing(rows[0], quantity, asof, stop_price)
+        key = f"{rows[0]['position_key']}/{row['purpose']}/{attempt}"
         if known := _stored(tx, key):
             return known
-        checks = _close_checks(pos, quantity)
-        verdict = {True: Verdict.REFUSED, False: Verdict.APPROVED}[bool(refused(checks))]
-        _insert(
-            tx, approval_key=key, cycle_id=pos["cycle_id"], signal_id=None, security_id=pos["security_id"], purpose=purpose, verdict=verdict,
-            side=EXIT_SIDE[word(PositionSide, pos["side"])], order_type=order_type, quantity=quantity, limit_price=None, stop_price=stop_price,
-            decided_at=asof, expires_at=asof + EXIT_LIFE, checks=[asdict(x) for x in checks], snapshot={"position_key": pos["position_key"]},
-        )  # fmt: skip
+        _insert(tx, approval_key=key, **row)
         return _stored(tx, key)

@@ -11,7 +11,7 @@ __all__ = ['MOST_ROWS', 'funnel_section', 'check_value', 'decision_line', 'decis
            'runs_section']
 
 # %% ../nbs/79_sections.ipynb #e82b12d2
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ import pandas as pd
 from .core import masked
 from .figures import funnel_bars
 from catalyst.markup import (
+    Column,
     Html,
     clip,
     count,
@@ -27,6 +28,7 @@ from catalyst.markup import (
     el,
     missing,
     money,
+    nothing,
     number,
     ny,
     price,
@@ -37,25 +39,44 @@ from catalyst.markup import (
 )
 from .record import Day
 
-MOST_ROWS = (
-    2000  # Rows of scans on one page; of earlier scans beyond it only the selected are listed
-)
+# %% ../nbs/79_sections.ipynb #b45d43f2
+def _grid(
+    frame: pd.DataFrame,
+    columns: Sequence[Column],
+    label: str,
+    empty: str,
+    row_class=lambda r: None,
+    **more,
+) -> Html:
+    "A frame as a table"
+    return table(list(frame.itertuples()), columns, label, empty, row_class, **more)
 
 # %% ../nbs/79_sections.ipynb #2acc8c53
-def _score(name: str) -> Callable[[Any], object]:
-    def cell(r: Any) -> object:
-        told = (r.scan_metadata or {}).get("missing", {})
-        return number(
-            getattr(r, f"{name}_score"),
-            2,
-            reason=told.get(name, f"ended at {r.stage}")
-            if name != "composite"
-            else f"ended at {r.stage}",
-        )
+def _bad(column: str, value: str) -> Callable[[Any], str | None]:
+    "The class of rows whose `column` has this value"
+    return lambda r: "bad" if getattr(r, column) == value else None
 
-    return cell
+# %% ../nbs/79_sections.ipynb #3ac7c458
+def _said(error: Any, limit: int) -> Html | str:
+    "An error's message, masked and cut to `limit`; nothing where there was none"
+    return "" if missing(error) else clip(masked(error), limit)
 
+# %% ../nbs/79_sections.ipynb #4427f625
+def _level(x: Any) -> Html:
+    "The price of an order or a decision"
+    return price(x.stop_price if missing(x.limit_price) else x.limit_price, "market order")
 
+# %% ../nbs/79_sections.ipynb #487c67ad
+def _score(name: str) -> Callable[[Any], Html]:
+    "A cell with one score of a scanned row"
+
+    def _cell(r: Any) -> Html:
+        why = {} if name == "composite" else (r.scan_metadata or {}).get("missing", {})
+        return number(getattr(r, f"{name}_score"), 2, reason=why.get(name, f"ended at {r.stage}"))
+
+    return _cell
+
+# %% ../nbs/79_sections.ipynb #712aeca7
 _SCAN_COLUMNS = [
     ("Symbol", lambda r: el("span", r.symbol, title=r.name if not missing(r.name) else None), ""),
     ("Rank", lambda r: number(r.rank, reason="not ranked"), "num"),
@@ -68,59 +89,42 @@ _SCAN_COLUMNS = [
     ("Volume ×", lambda r: number(r.relative_volume, 1, reason="not known yet"), "num"),
 ]  # fmt: skip
 
-# %% ../nbs/79_sections.ipynb #3ac7c458
+# %% ../nbs/79_sections.ipynb #bcb22502
+MOST_ROWS = 2000  # Scan rows on a page; beyond it, earlier scans list only what was selected
+
+
+def _left_out(dropped: int) -> Html:
+    "That a scan is not listed whole"
+    text = f"{dropped:,} dropped securities are left out of this scan, to keep the page small."
+    return el("p", text, cls="soft")
+
+
 def _one_scan(at: datetime, scan: pd.DataFrame, full: bool, opened: bool) -> Html:
+    "One scan, which unfolds"
     chosen = scan[scan.selected_for_trading]
     names = ", ".join(chosen.symbol) or "nobody"
-    rows = scan if full else chosen
-    note = (
-        None
-        if full
-        else el(
-            "p",
-            f"{len(scan) - len(chosen):,} dropped securities are left out of this scan, to keep the page small.",
-            cls="soft",
-        )
-    )
     picked = lambda r: "picked" if r.selected_for_trading else None
-    grid = table(
-        list(rows.itertuples()),
-        _SCAN_COLUMNS,
-        f"Scan at {words(ny(at))}",
-        "Nobody was selected.",
-        picked,
-        full,
-    )
-    return el(
-        "details",
-        el("summary", el("b", ny(at)), f" · {len(scan):,} securities, selected: {names}"),
-        note,
-        grid,
-        open=opened,
-    )
+    look = dict(label=f"Scan at {words(ny(at))}", empty="Nobody was selected.", row_class=picked)
+    grid = _grid(scan if full else chosen, _SCAN_COLUMNS, **look, filterable=full)
+    line = el("summary", el("b", ny(at)), f" · {len(scan):,} securities, selected: {names}")
+    note = None if full else _left_out(len(scan) - len(chosen))
+    return el("details", line, note, grid, open=opened)
 
-# %% ../nbs/79_sections.ipynb #5c8a2652
+# %% ../nbs/79_sections.ipynb #761ecd21
 def funnel_section(
     day: Day,  # From `read_day`
 ) -> Iterable[Html]:
     "The last scan as bars, and every scan as a table"
     if day.scans.empty:
-        yield el("p", "No scan has run by this instant.", cls="empty")
+        yield nothing("No scan has run by this instant.")
         return
-    last = day.scans.scan_timestamp.max()
-    yield el(
-        "p",
-        "The last scan, at ",
-        ny(last),
-        ". A bar is what reached the stage; the words below it say why the rest went no further.",
-        cls="soft",
-    )
+    last, room = day.scans.scan_timestamp.max(), MOST_ROWS
+    hint = ". A bar is what reached the stage; the words below it say why the rest went no further."
+    yield el("p", "The last scan, at ", ny(last), hint, cls="soft")
     yield funnel_bars(day.funnel[day.funnel.scan_timestamp == last])
     yield el("h3", "Every security, every scan")
-    room = MOST_ROWS
-    for at, scan in sorted(
-        day.scans.groupby("scan_timestamp"), key=lambda pair: pair[0], reverse=True
-    ):
+    scans = sorted(day.scans.groupby("scan_timestamp"), key=lambda pair: pair[0], reverse=True)
+    for at, scan in scans:
         room -= len(scan)
         yield _one_scan(at, scan, room >= 0 or at == last, False)
 
@@ -137,11 +141,9 @@ def check_value(
         return "yes" if value else "no"
     if unit.startswith("share of"):
         return share(value, signed=False)
-    return (
-        money(value)
-        if unit == "dollars"
-        else number(value, 2 if unit in ("ratio", "correlation") else 0)
-    )
+    if unit == "dollars":
+        return money(value)
+    return number(value, 2 if unit in ("ratio", "correlation") else 0)
 
 # %% ../nbs/79_sections.ipynb #70ea7fc8
 _CHECK_COLUMNS = [
@@ -157,46 +159,27 @@ _CHECK_COLUMNS = [
 def _checks(r: Any) -> Html:
     "All checks of a decision, the refusing ones first"
     order = sorted(r.checks, key=lambda c: c["verdict"] != "refused")
-    return table(
-        order,
-        _CHECK_COLUMNS,
-        f"Checks of {r.symbol}",
-        "No check was needed.",
-        lambda c: "bad" if c["verdict"] == "refused" else None,
-    )
+    bad = lambda c: "bad" if c["verdict"] == "refused" else None
+    return table(order, _CHECK_COLUMNS, f"Checks of {r.symbol}", "No check was needed.", bad)
 
 # %% ../nbs/79_sections.ipynb #b0c4bc33
+def _proposed(r: Any) -> list[object]:
+    "What was proposed to risk, in words"
+    at = [] if r.order_type == "market" else [" at ", _level(r)]
+    risk = [", ", money(r.risk_amount), " at risk"] if r.purpose == "entry" else []
+    return [f" {r.purpose}: {r.side} {r.quantity:,g} {r.order_type}", *at, *risk]
+
+# %% ../nbs/79_sections.ipynb #d9c908d1
 def decision_line(
     r: Any,  # A row of `decisions_table`
     exits: list[Any],  # Those of its exits
 ) -> Html:
     "One decision; its checks unfold"
-    level = lambda x: price(
-        x.stop_price if missing(x.limit_price) else x.limit_price, "market order"
-    )
-    what = [
-        f" {r.purpose}: {r.side} {r.quantity:,g} {r.order_type}",
-        *([] if r.order_type == "market" else [" at ", level(r)]),
-        *([", ", money(r.risk_amount), " at risk"] if r.purpose == "entry" else []),
-    ]
-    legs = [part for x in exits for part in (f", {x.purpose} ", level(x))]
+    legs = [part for x in exits for part in (f", {x.purpose} ", _level(x))]
     why = el("span", " · ", clip(r.deciding, 150), cls="loss" if r.verdict == "refused" else "soft")
-    return el(
-        "details",
-        el(
-            "summary",
-            ny(r.decided_at),
-            " ",
-            el("b", r.symbol),
-            " ",
-            tag(r.verdict),
-            *what,
-            *legs,
-            why,
-        ),
-        _checks(r),
-        cls="line",
-    )
+    begin = [ny(r.decided_at), " ", el("b", r.symbol), " ", tag(r.verdict)]
+    line = el("summary", *begin, *_proposed(r), *legs, why)
+    return el("details", line, _checks(r), cls="line")
 
 # %% ../nbs/79_sections.ipynb #405cbbfb
 def decision_lines(
@@ -204,7 +187,7 @@ def decision_lines(
 ) -> Iterable[Html]:
     "Every entry of `risk_approvals`: exits stand in the line of their entry"
     if day.decisions.empty:
-        yield el("p", "Nothing was proposed to risk by this instant.", cls="empty")
+        yield nothing("Nothing was proposed to risk by this instant.")
     rows = list(day.decisions.itertuples())
     for r in rows:
         if missing(r.parent_key):
@@ -215,15 +198,28 @@ _ORDER_COLUMNS = [
     ("Sent", lambda r: ny(r.intended_at), ""),
     ("Symbol", lambda r: r.symbol, ""),
     ("Order", lambda r: f"{r.purpose}: {r.side} {r.quantity:,g} {r.order_type}", ""),
-    ("Price", lambda r: price(r.stop_price if missing(r.limit_price) else r.limit_price, "market order"), "num"),
+    ("Price", _level, "num"),
     ("Status", lambda r: tag(r.status), ""),
     ("Filled", lambda r: number(r.filled_quantity), "num"),
     ("At", lambda r: price(r.filled_avg_price, "no fill"), "num"),
     ("Ended", lambda r: ny(r.ended_at, reason="still open"), ""),
-    ("Note", lambda r: clip(r.status_reason.replace("_", " "), 90) if not missing(r.status_reason) else "", "text"),
+    ("Note", lambda r: "" if missing(r.status_reason) else clip(r.status_reason.replace("_", " "), 90), "text"),
 ]  # fmt: skip
 
+# %% ../nbs/79_sections.ipynb #c8c16903
+def _exits(day: Day) -> Html | None:
+    "Which exits stand at the broker, and what is held without one; null when nothing is held"
+    held = day.positions[day.positions.status == "open"]
+    if held.empty:
+        return None
+    live = day.orders[day.orders.purpose.isin(["target", "stop"]) & day.orders.ended_at.isna()]
+    text = (
+        f"{count(len(live), 'exit order') if len(live) else 'No exit order'} stand at the broker."
+    )
+    bare = ", ".join(sorted(set(held.symbol) - set(live.symbol)))
+    return el("p", text, el("b", f" Held without an exit: {bare}.", cls="loss") if bare else None)
 
+# %% ../nbs/79_sections.ipynb #923d9b6f
 def orders_section(
     day: Day,  # From `read_day`
 ) -> Iterable[Html]:
@@ -231,29 +227,13 @@ def orders_section(
     yield el("h3", "What risk said")
     yield from decision_lines(day)
     yield el("h3", "What was sent")
-    sub = lambda r: "sub" if not missing(r.parent_client_order_id) else None
-    yield table(
-        list(day.orders.itertuples()),
-        _ORDER_COLUMNS,
-        "Orders",
-        "No order was sent by this instant.",
-        sub,
-    )
-    live = day.orders[day.orders.purpose.isin(["target", "stop"]) & day.orders.ended_at.isna()]
-    bare = sorted(set(day.positions.symbol[day.positions.status == "open"]) - set(live.symbol))
-    if len(day.positions[day.positions.status == "open"]):
-        text = (
-            f"{count(len(live), 'exit order')} stand at the broker."
-            if len(live)
-            else "No exit order stands at the broker."
-        )
-        yield el(
-            "p",
-            text,
-            el("b", f" Held without an exit: {', '.join(bare)}.", cls="loss") if bare else None,
-        )
+    none, leg = "No order was sent by this instant.", "parent_client_order_id"
+    sub = lambda r: None if missing(getattr(r, leg)) else "sub"
+    yield _grid(day.orders, _ORDER_COLUMNS, "Orders", none, sub)
+    if note := _exits(day):
+        yield note
 
-# %% ../nbs/79_sections.ipynb #c8c16903
+# %% ../nbs/79_sections.ipynb #2729c5ef
 _POSITION_COLUMNS = [
     ("Symbol", lambda r: r.symbol, ""),
     ("Side", lambda r: f"{r.side} {r.quantity:,g}", ""),
@@ -266,46 +246,39 @@ _POSITION_COLUMNS = [
     ("Exit or mark", lambda r: price(r.exit_price if r.status == "closed" else r.last_price, r.null_reason), "num"),
     ("Profit", lambda r: money(r.realized_pnl if r.status == "closed" else r.open_pnl, True, r.null_reason), "num"),
     ("R", lambda r: number(r.r_multiple, 2, reason="still open" if r.status == "open" else "no stop, so no risk to measure by"), "num"),
-    ("Reason", lambda r: clip(r.close_reason, 60) if not missing(r.close_reason) else dash("still open"), "text"),
+    ("Reason", lambda r: dash("still open") if missing(r.close_reason) else clip(r.close_reason, 60), "text"),
 ]  # fmt: skip
 
-
+# %% ../nbs/79_sections.ipynb #f3fd6ff8
 def positions_section(
     day: Day,  # From `read_day`
 ) -> Iterable[Html]:
     "What was held, and what became of it"
-    yield table(
-        list(day.positions.itertuples()),
-        _POSITION_COLUMNS,
-        "Positions",
-        "Nothing was held: no entry was filled by this instant.",
-    )
+    none = "Nothing was held: no entry was filled by this instant."
+    yield _grid(day.positions, _POSITION_COLUMNS, "Positions", none)
     if (day.positions.status == "open").any():
-        yield el(
-            "p",
-            "Open positions are marked at the close of the last bar that was complete by this instant; R is profit over the dollars that the stop risked.",
-            cls="soft",
-        )
+        text = "Open positions are marked at the close of the last bar that was complete by this instant; R is profit over the dollars that the stop risked."
+        yield el("p", text, cls="soft")
 
-# %% ../nbs/79_sections.ipynb #2729c5ef
+# %% ../nbs/79_sections.ipynb #c8d69f77
 _RUN_COLUMNS = [
     ("Slot", lambda r: ny(r.slot_at), ""),
     ("Step", lambda r: r.step, ""),
     ("Status", lambda r: tag(r.status), ""),
     ("Seconds", lambda r: number(r.seconds, 1, reason="has not ended, or has no run of its own"), "num"),
-    ("Message", lambda r: clip(masked(r.error), 200) if not missing(r.error) else "", "text"),
+    ("Message", lambda r: _said(r.error, 200), "text"),
 ]  # fmt: skip
+
+# %% ../nbs/79_sections.ipynb #8fa3b7bb
 _HEALTH_COLUMNS = [
     ("Service", lambda r: r.service_name, ""),
     ("State", lambda r: tag(r.status), ""),
     ("Checked", lambda r: ny(r.last_check), ""),
     ("Last output", lambda r: ny(r.last_output_at, reason="nothing came yet"), ""),
-    (
-        "Message",
-        lambda r: clip(masked(r.error_message), 160) if not missing(r.error_message) else "",
-        "text",
-    ),
-]
+    ("Message", lambda r: _said(r.error_message, 160), "text"),
+]  # fmt: skip
+
+# %% ../nbs/79_sections.ipynb #a7c0b676
 _EVENT_COLUMNS = [
     ("Time", lambda r: ny(r.occurred_at), ""),
     ("Severity", lambda r: tag(r.severity), ""),
@@ -314,31 +287,49 @@ _EVENT_COLUMNS = [
     ("Done", lambda r: clip(r.action_taken, 80), "text"),
 ]  # fmt: skip
 
-# %% ../nbs/79_sections.ipynb #f3fd6ff8
+# %% ../nbs/79_sections.ipynb #fdf40527
 _ASIDE_COLUMNS = [
     ("Kind", lambda r: r.kind, ""),
     ("Feed", lambda r: clip(r.feed, 60), "text"),
     ("Reason", lambda r: clip(r.reason, 120), "text"),
     ("Rows", lambda r: number(r.rows), "num"),
     ("Example", lambda r: el("code", clip(r.example, 90)), "text"),
-]
+]  # fmt: skip
 
-# %% ../nbs/79_sections.ipynb #c8d69f77
+# %% ../nbs/79_sections.ipynb #01f8a32f
+_NO_RUN = "No run is on record for this session."
+
+
+def _all_runs(day: Day) -> Html:
+    "Every run, folded, or that there was none"
+    if day.runs.empty:
+        return nothing(_NO_RUN)
+    tally = ", ".join(f"{n} {s}" for s, n in day.runs.status.value_counts().sort_index().items())
+    grid = _grid(day.runs, _RUN_COLUMNS, "Runs", _NO_RUN, _bad("status", "failed"), filterable=True)
+    return el("details", el("summary", f"{count(len(day.runs), 'run')}: {tally}"), grid)
+
+
+def _failed_runs(day: Day) -> Html:
+    "Runs that failed, unfolded"
+    failed = day.runs[day.runs.status == "failed"]
+    none = "No run failed." if len(day.runs) else _NO_RUN
+    return _grid(failed, _RUN_COLUMNS, "Failed runs", none, _bad("status", "failed"))
+
+# %% ../nbs/79_sections.ipynb #9e37925e
 def runs_section(
     day: Day,  # From `read_day`
 ) -> Iterable[Html]:
     "Failures, warnings, all runs, health, quarantine"
-    bad = lambda r: "bad" if r.status == "failed" else None
-    failed, none = day.runs[day.runs.status == "failed"], "No run is on record for this session."
-    critical = lambda r: "bad" if r.severity == "critical" else None
-    grid = table(list(day.runs.itertuples()), _RUN_COLUMNS, "Runs", none, bad, True)
-    tally = ", ".join(f"{n} {s}" for s, n in day.runs.status.value_counts().sort_index().items())
+    critical, silent = (
+        _bad("severity", "critical"),
+        "No service has reported by this instant, or it has reported since.",
+    )
     shown = {
-        "What failed": table(list(failed.itertuples()), _RUN_COLUMNS, "Failed runs", "No run failed." if len(day.runs) else none, bad),
-        "What had to be told": table(list(day.events.itertuples()), _EVENT_COLUMNS, "Warnings", "Risk and trade had no warning.", critical),
-        "What ran": el("details", el("summary", f"{count(len(day.runs), 'run')}: {tally}"), grid) if tally else el("p", none, cls="empty"),
-        "Services": table(list(day.health.itertuples()), _HEALTH_COLUMNS, "Services", "No service has reported by this instant, or it has reported since."),
-        "What was put aside": table(list(day.aside.itertuples()), _ASIDE_COLUMNS, "Quarantine", "No row was put aside in this session."),
+        "What failed": _failed_runs(day),
+        "What had to be told": _grid(day.events, _EVENT_COLUMNS, "Warnings", "Risk and trade had no warning.", critical),
+        "What ran": _all_runs(day),
+        "Services": _grid(day.health, _HEALTH_COLUMNS, "Services", silent),
+        "What was put aside": _grid(day.aside, _ASIDE_COLUMNS, "Quarantine", "No row was put aside in this session."),
     }  # fmt: skip
     for title, content in shown.items():
         yield from (el("h3", title), content)

@@ -31,7 +31,7 @@ from catalyst.ledger import (
 )
 from .ports import Broker, BrokerOrder, OrderRequest, Refused, Unanswered
 from .risk import Decision, approve_close, disagreements
-from .store import Store
+from .store import Store, Tx
 
 # %% ../nbs/61_trade.ipynb #a183809c
 ATTEMPTS = 3  # Closing orders, or protecting stops, of one position before a person is called
@@ -53,6 +53,11 @@ def alarm(
     key, whose = f"{what}/{name}/{asof:%Y%m%d}", (row.get("cycle_id"), row.get("security_id"))
     risk_event(store, key, what, severity, message, asof, action, *whose)
     return message
+
+# %% ../nbs/61_trade.ipynb #997ab9ab
+def _group(tx: Tx | Store, order_id: int) -> list[dict[str, Any]]:
+    "A parent order and the exits that were sent with it, the parent first"
+    return [order_row(tx, order_id), *legs_of(tx, order_id).values()]
 
 # %% ../nbs/61_trade.ipynb #c8b15aaf
 def _ask_end(broker: Broker, broker_order_id: str) -> None:
@@ -101,7 +106,7 @@ def _end_here(
 ) -> None:
     "End an order that never was at the broker, with its exits, and give back what it had reserved"
     with store.transaction() as tx:
-        for r in (order_row(tx, row["order_id"]), *legs_of(tx, row["order_id"]).values()):
+        for r in _group(tx, row["order_id"]):
             set_status(tx, r, status, asof, reason)
         settle(tx, row["order_id"])
 
@@ -113,18 +118,20 @@ def _send(store: Store, broker: Broker, row: dict[str, Any], asof: datetime) -> 
         _adopt(store, broker, row, told, asof)
     elif reason and told is None:
         _end_here(store, row, OrderStatus.REJECTED, reason, asof)
-        alarm(
-            store,
-            row,
-            "order_rejected",
-            f"{row['symbol']}: {reason}",
-            asof,
-            Severity.WARNING,
-            "no order",
-        )
+        text, mild = f"{row['symbol']}: {reason}", Severity.WARNING
+        alarm(store, row, "order_rejected", text, asof, mild, "no order")
     else:
         with store.transaction() as tx:
             set_status(tx, order_row(tx, row["order_id"]), OrderStatus.UNKNOWN, asof, "no answer")
+
+# %% ../nbs/61_trade.ipynb #4d1c0e35
+def _usable(decision: Decision, known: int | None, asof: datetime) -> None:
+    "Refuse a decision of which no order may be made at `asof`"
+    if not decision.approved:
+        raise bad("decision", decision.approval_key, "an approved one")
+    if known is None and asof > decision.expires_at:
+        until = f"one that is used by {decision.expires_at.isoformat()}"
+        raise bad("decision", decision.approval_key, until, "decide again")
 
 # %% ../nbs/61_trade.ipynb #9ebf2665
 def enter(
@@ -134,15 +141,9 @@ def enter(
     asof: datetime,  # Aware
 ) -> dict[str, Any]:  # The entry's row afterwards
     "Send an approved entry with both exits; a second call sends nothing"
-    asof = aware(asof, "asof")
-    if not decision.approved:
-        raise bad("decision", decision.approval_key, "an approved one")
-    known = store.value(
-        "select order_id from orders where approval_id = :a", a=decision.approval_id
-    )
-    if known is None and asof > decision.expires_at:
-        until = f"one that is used by {decision.expires_at.isoformat()}"
-        raise bad("decision", decision.approval_key, until, "decide again")
+    asof, sql = aware(asof, "asof"), "select order_id from orders where approval_id = :a"
+    known = store.value(sql, a=decision.approval_id)
+    _usable(decision, known, asof)
     row = order_row(store, known) if known else intend(store, decision.approval_id, asof)
     if row["status"] == OrderStatus.INTENDED:
         _send(store, broker, row, asof)
@@ -191,6 +192,13 @@ def unended(
              (select from orders l where l.parent_order_id = o.order_id and l.ended_at is null)) order by o.order_id"""
     return [order_row(store, r["order_id"]) for r in store.rows(sql)]
 
+# %% ../nbs/61_trade.ipynb #1b7ef327
+def _still_held(store: Store, row: dict[str, Any]) -> bool:
+    "Whether the position that an order belongs to is open and has shares enough for it"
+    sql = "select open_quantity from positions where position_id = :p and status = 'open'"
+    held = store.value(sql, p=row["position_id"])
+    return bool(held) and held >= row["quantity"]
+
 # %% ../nbs/61_trade.ipynb #78eab404
 def _too_late(store: Store, row: dict[str, Any], asof: datetime) -> str | None:
     "Why an intended order must not be sent any more"
@@ -198,10 +206,8 @@ def _too_late(store: Store, row: dict[str, Any], asof: datetime) -> str | None:
         return "the approval expired before it was sent"
     if row["signal_expires_at"] and asof > row["signal_expires_at"]:
         return "the signal expired before it was sent"
-    if row["purpose"] != OrderPurpose.ENTRY:
-        sql = "select open_quantity from positions where position_id = :p and status = 'open'"
-        held = store.value(sql, p=row["position_id"])
-        return None if held and held >= row["quantity"] else "the position is no longer there"
+    if row["purpose"] != OrderPurpose.ENTRY and not _still_held(store, row):
+        return "the position is no longer there"
     return None
 
 # %% ../nbs/61_trade.ipynb #92057c39
@@ -239,22 +245,26 @@ def _reconcile_order(
         report.fills += store.value("select count(*) from fills") - before
 
 # %% ../nbs/61_trade.ipynb #6b552580
+def _stranger(store: Store, broker: Broker, o: BrokerOrder, asof: datetime) -> str | None:
+    "What is wrong with a live order at the broker; null: it is ours, and alive in our books"
+    ours = store.rows("select * from orders where client_order_id = :c", c=o.client_order_id)
+    if not ours:
+        row = {"client_order_id": o.broker_order_id}
+        text = f"{o.symbol}: order {o.client_order_id} is not ours"
+        return alarm(store, row, "foreign_order", text, asof)
+    if ours[0]["ended_at"] and not o.ended:
+        text = f"{o.symbol}: {o.client_order_id} had ended in our books"
+        alarm(store, ours[0], "zombie_order", text, asof, action="cancelled")
+        _ask_end(broker, o.broker_order_id)
+        return text
+    return None
+
+# %% ../nbs/61_trade.ipynb #4587a05e
 def _strangers(store: Store, broker: Broker, asof: datetime) -> list[str]:
     "Live orders at the broker that are not ours, or that we had given up"
-    found = []
-    for o in broker.orders():
-        if o.ended and all(leg.ended for leg in o.legs):
-            continue
-        ours = store.rows("select * from orders where client_order_id = :c", c=o.client_order_id)
-        if not ours:
-            row = {"client_order_id": o.broker_order_id}
-            text = f"{o.symbol}: order {o.client_order_id} is not ours"
-            found.append(alarm(store, row, "foreign_order", text, asof))
-        elif ours[0]["ended_at"] and not o.ended:
-            text = f"{o.symbol}: {o.client_order_id} had ended in our books"
-            found.append(alarm(store, ours[0], "zombie_order", text, asof, action="cancelled"))
-            _ask_end(broker, o.broker_order_id)
-    return found
+    alive = [o for o in broker.orders() if not (o.ended and all(leg.ended for leg in o.legs))]
+    found = (_stranger(store, broker, o, asof) for o in alive)
+    return [text for text in found if text]
 
 # %% ../nbs/61_trade.ipynb #0bc0add0
 def reconcile(
@@ -283,16 +293,22 @@ def cancel_order(
 ) -> bool:  # True: the broker confirms that nothing of it is alive
     "Ask for an end, then look"
     row = order_row(store, order_id)
-    parent = order_row(store, row["parent_order_id"] or order_id)
-    for r in (parent, *legs_of(store, parent["order_id"]).values()):
+    group = _group(store, row["parent_order_id"] or order_id)
+    for r in group:
         if not r["ended_at"] and r["broker_order_id"]:
             _ask_end(broker, r["broker_order_id"])
-    if isinstance(told := _seen(broker, parent["client_order_id"]), BrokerOrder):
-        _adopt(store, broker, parent, told, asof)
-    again = (order_row(store, parent["order_id"]), *legs_of(store, parent["order_id"]).values())
-    return all(r["ended_at"] for r in again)
+    if isinstance(told := _seen(broker, group[0]["client_order_id"]), BrokerOrder):
+        _adopt(store, broker, group[0], told, asof)
+    return all(r["ended_at"] for r in _group(store, group[0]["order_id"]))
 
 # %% ../nbs/61_trade.ipynb #587b509c
+def _against(store: Store, position_id: int) -> list[dict[str, Any]]:
+    "Purpose and end of every order that was sent against a position after its entry"
+    sql = """select purpose, ended_at from orders where position_id = :p
+             and parent_order_id is null and purpose <> 'entry'"""
+    return store.rows(sql, p=position_id)
+
+# %% ../nbs/61_trade.ipynb #0bfa8b73
 def leave(
     store: Store,  # Our books
     broker: Broker,  # Who takes it
@@ -303,17 +319,14 @@ def leave(
 ) -> bool:  # False: its attempts are used up, or there is nothing to close
     "One approved order against a position, unless one is under way, answered or not"
     purpose = OrderPurpose.CLOSE if stop is None else OrderPurpose.STOP
-    sql = """select purpose, ended_at from orders where position_id = :p
-             and parent_order_id is null and purpose <> 'entry'"""
-    before = store.rows(sql, p=position["position_id"])
+    before = _against(store, position["position_id"])
     if any(o["ended_at"] is None for o in before):
         return True
-    tried = sum(o["purpose"] == purpose for o in before)
-    if tried >= ATTEMPTS:
+    if (tried := sum(o["purpose"] == purpose for o in before)) >= ATTEMPTS:
         return False
-    held = position["open_quantity"]
-    decision = approve_close(store, position["position_id"], held, asof, tried + 1, stop)
+    pid, held = position["position_id"], position["open_quantity"]
+    decision = approve_close(store, pid, held, asof, tried + 1, stop)
     if decision.approved:
-        row = intend(store, decision.approval_id, asof, position["position_id"], reason)
+        row = intend(store, decision.approval_id, asof, pid, reason)
         _send(store, broker, row, asof)
     return decision.approved
