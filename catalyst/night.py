@@ -188,7 +188,9 @@ def run_parts(
     return {"due": len(due), "done": len(due) - len(why), "why": "; ".join(why), **told}
 
 # %% ../nbs/75_night.ipynb #60e44da8
-_EMPTIED = "security_data_high_freq, security_data_hourly, security_correlations"
+_EMPTIED = (
+    "security_data_high_freq, security_data_hourly, security_correlations, security_tracking_state"
+)
 
 
 def tidy(

@@ -213,10 +213,9 @@ def _exits(day: Day) -> Html | None:
     if held.empty:
         return None
     live = day.orders[day.orders.purpose.isin(["target", "stop"]) & day.orders.ended_at.isna()]
-    text = (
-        f"{count(len(live), 'exit order') if len(live) else 'No exit order'} stand at the broker."
-    )
+    exits = f"{count(len(live), 'exit order')} stand" if len(live) else "No exit order stands"
     bare = ", ".join(sorted(set(held.symbol) - set(live.symbol)))
+    text = f"{exits} at the broker."
     return el("p", text, el("b", f" Held without an exit: {bare}.", cls="loss") if bare else None)
 
 # %% ../nbs/79_sections.ipynb #923d9b6f

@@ -1,5 +1,10 @@
-"Every notebook runs top to bottom, and again with its examples pointed at the module it exports."
+"""Every notebook runs top to bottom, and again with its examples pointed at the module it exports.
 
+CATALYST_SAVE_OUTPUTS=1 stores what the cells return: after `nbdev-clean`, a difference is an output that was no longer true.
+"""
+
+import os
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -16,6 +21,10 @@ NBS = sorted(
 )
 
 
+READ = {p: read_nb(p) for p in NBS}  # Before any of them is run: a run may store its outputs
+SAVE = bool(os.environ.get("CATALYST_SAVE_OUTPUTS"))
+
+
 def module_of(nb):
     named = (c.directive("default_exp") for c in nb.cells)
     return next((name for name in named if name), None)
@@ -23,7 +32,7 @@ def module_of(nb):
 
 def against_module(path):
     "The notebook at `path` with its export cells replaced by the namespace of the module"
-    nb = read_nb(path)
+    nb = deepcopy(READ[path])
     name = f"{PKG}.{module_of(nb)}"
     take = (
         f"import importlib as _il; globals().update({{k: v for k, v in "
@@ -42,11 +51,11 @@ def against_module(path):
 
 @pytest.mark.parametrize("path", NBS, ids=lambda p: p.stem)
 def test_runs(path, capfd):
-    ok, _ = run_nb(path, skip_flags=SKIP, basepath=ROOT, cell_timeout=120)
+    ok, _ = run_nb(path, skip_flags=SKIP, basepath=ROOT, cell_timeout=120, save=SAVE)
     assert ok, capfd.readouterr().err
 
 
-@pytest.mark.parametrize("path", [p for p in NBS if module_of(read_nb(p))], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in NBS if module_of(READ[p])], ids=lambda p: p.stem)
 def test_examples_hold_for_the_module(path):
     shell = CaptureShell(path, profile=False)
     try:
