@@ -28,15 +28,16 @@ from .core import UnavailableError
 # %% ../nbs/74_kernels.ipynb #a29b4eee
 _SHIM = """
 import json, os, signal, socket, sys
-s = socket.socket(socket.AF_UNIX)
+parent, s = os.getppid(), socket.socket(socket.AF_UNIX)
 s.connect(sys.argv[1])
 signal.signal(signal.SIGINT, lambda *_: s.send(b"i"))
 s.send(json.dumps({"file": sys.argv[2], "env": dict(os.environ), "cwd": os.getcwd()}).encode() + b"\\n")
-while True:
+s.settimeout(1.0)
+while os.getppid() == parent:
     try:
         if not s.recv(1):
             break
-    except InterruptedError:
+    except TimeoutError:
         pass
     except OSError:
         break

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,3 +174,23 @@ def test_notebooks_leave_the_same_rows_as_plain_calls(tmp_path):
     assert counts[0] == counts[1] and prints[0] == prints[1]
     copies = sorted(p.name for p in (tmp_path / "all" / "runs").rglob("*.ipynb"))
     assert len(copies) == len(jobs) + 1 and not any(c.startswith(".") for c in copies)
+
+
+def kernels_of(pid):
+    "Children of a process that stand in front of a kernel"
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [c for c in children if b"AF_UNIX" in Path(f"/proc/{c}/cmdline").read_bytes()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+def test_a_killed_day_leaves_no_kernel(tmp_path):
+    "Kernels outlived the day that had started them, and kept its pipes and their connections open"
+    process = command(tmp_path, "demo", "--notebooks", "--json")
+    for _ in range(600):
+        if kernels_of(process.pid) or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=20)  # Ends when nobody holds the other end of its pipes
+    stop_server(Server(tmp_path))
