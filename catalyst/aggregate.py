@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 
 from .bars import PRICES
-from .days import session_table
+from .days import from_stamps, session_table
 from .clock import NEW_YORK, aware
 from .core import MarketPhase, Timeframe, bad, word
 from .dims import ensure_times
-from .history import Span, bars_frame, bars_index, cut, instants, read_columns, within
+from .history import Span, bars_frame, bars_index, cut, read_columns, within
 from .replay import SPAN
 from .store import Store, Tx, Upserted
 
@@ -144,7 +144,7 @@ def aggregate(
         (np.diff(ids, prepend=ids[0] - 1) != 0) | (np.diff(first, prepend=0) != 0)
     )
     delay = np.maximum.reduceat(_delays(bars, buckets(seconds, where, timeframe)[1]), edges)
-    made = _merge(bars, edges) | {"available_at": instants(last[edges] * 10**6 + delay)}
+    made = _merge(bars, edges) | {"available_at": from_stamps(last[edges] * 10**6 + delay)}
     return pd.DataFrame(made, bars_index(ids[edges], first[edges]))
 
 # %% ../nbs/25_aggregate.ipynb #579b94e9

@@ -1,4 +1,6 @@
-"""A row can be sound and its file wrong: every stamp an hour off, every bar marked by its end, a split that was never taken out. Such
+"""What a file of bars says about itself: its clock, its prices, its gaps
+
+A row can be sound and its file wrong: every stamp an hour off, every bar marked by its end, a split that was never taken out. Such
 faults show only in the whole, and they are the dangerous ones, because each of them lets a strategy see the future or trade a price
 that nobody paid. This page holds functions that judge a whole file against the exchange's calendar and against itself. They take
 the tidy rows of `bars`, sorted by symbol and start, and change nothing. `intake` asks them all and acts on the answers."""

@@ -141,12 +141,13 @@ def _runner(
         yield _execute
 
 # %% ../nbs/82_day.ipynb #3eaebcfe
-def _failed_runs(store: Store, day: date) -> list[dict[str, str]]:
-    "Which runs of a session failed, and with which message"
-    failed = store.rows(
-        "select run_id, error from runs where session = :d and status = 'failed' order by run_id",
-        d=day,
-    )
+_FAILED = """select run_id, error from runs
+where session = :d and status = 'failed' and strpos(run_id, '-' || :w || '-') > 0 order by run_id"""
+
+
+def _failed_runs(store: Store, day: date, world: str) -> list[dict[str, str]]:
+    "Which runs of a session failed in a world, and with which message"
+    failed = store.rows(_FAILED, d=day, w=str(world))
     return [{"run": f["run_id"], "error": f["error"]} for f in failed]
 
 # %% ../nbs/82_day.ipynb #fa054c88
@@ -160,7 +161,7 @@ def _tell(
         "simulated": settings.world == "simulated",
         **day_summary(store, cycle, session.ends),
         "runs": len(runs),
-        "failed_runs": _failed_runs(store, session.day),
+        "failed_runs": _failed_runs(store, session.day, settings.world),
         "seconds": round(seconds, 1),
         "kernel_seconds": round(sum(r.kernel_seconds for r in runs), 1),
         "fingerprint": fingerprint(store, cycle),
@@ -271,6 +272,29 @@ def _run_due(store: Store, settings: Settings, at: datetime, job: Job) -> bool:
     print(f"  {job.notebook}: {told}", flush=True)
     return run.status == StepStatus.FAILED
 
+# %% ../nbs/82_day.ipynb #c9a340c8
+def _overrun(
+    store: Store,
+    settings: Settings,
+    jobs: list[Job],
+    lengths: Iterable[str],
+    start: datetime,
+    end: datetime,
+) -> int:
+    "Record what was due after `start` and by `end` as failed; how many"
+    day = start.astimezone(NEW_YORK).date()
+    due = [
+        d for s in sessions_between(day, day + timedelta(10)) for d in plan_day(jobs, s, lengths)
+    ]
+    missed = [(at, job) for at, job in due if start < at <= end]
+    for at, job in missed:
+        run_id = run_id_of(job.notebook, settings.world, at)
+        error = f"missed: an earlier run lasted until {end.astimezone(NEW_YORK):%H:%M:%S} New York"
+        if start_run(store, run_id, job.notebook, at, {}):
+            end_run(store, Run(run_id, job.notebook, StepStatus.FAILED, 0.0, 0.0, error, None))
+        print(f"  {job.notebook} of {at.astimezone(NEW_YORK):%H:%M}: failed: {error}", flush=True)
+    return len(missed)
+
 # %% ../nbs/82_day.ipynb #35afc5d7
 def follow_schedule(
     settings: Settings,  # World, home
@@ -288,6 +312,8 @@ def follow_schedule(
         _wait(clock, at, stop)
         for job in due if not stop.is_set() else []:
             failed += _run_due(store, settings, at, job)
+        if not stop.is_set():
+            failed += _overrun(store, settings, jobs, lengths, at, clock.now())
         if once:
             break
     return 1 if failed else 0

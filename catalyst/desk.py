@@ -232,22 +232,24 @@ def take_bars(
 _NEWEST = "select max(time_id) from trading_history where timeframe = :t and feed = :f"
 
 # %% ../nbs/73_desk.ipynb #5cb5f964
-def _overdue(desk: Desk, newest: int | None) -> timedelta | None:
-    "How long the newest bar has been the newest, where that is too long; null: in time, or the exchange is shut"
-    span = SPAN[desk.timeframe]
-    since = desk.session.opens
-    if newest is not None:
-        since = max(since, datetime.fromtimestamp(newest, UTC) + span)
-    silent = min(desk.asof, desk.session.closes) - since
-    return silent if silent >= 2 * span else None
+def _silence(desk: Desk, newest: int | None) -> str | None:
+    "What is wrong with the newest bar's age; null: in time"
+    if newest is None:
+        return "no bar is stored"
+    span, before = SPAN[desk.timeframe], session_offset(desk.session.day, -1)
+    ended = datetime.fromtimestamp(newest, UTC) + span
+    if ended <= before.opens:
+        return f"no bar has ended since {ended:%Y-%m-%d}: the session of {before.day} left none"
+    silent = min(desk.asof, desk.session.closes) - max(ended, desk.session.opens)
+    return f"no bar has ended for {silent}" if silent >= 2 * span else None
 
 
 def _bars_health(desk: Desk, newest: int | None, tally: Tally) -> None:
     told = {"asof": desk.asof, **tally.as_dict()}
     if newest is not None:
         told["output_at"] = datetime.fromtimestamp(newest, UTC) + SPAN[desk.timeframe]
-    if late := _overdue(desk, newest):
-        told["error_message"] = f"no bar has ended for {late}"
+    if late := _silence(desk, newest):
+        told["error_message"] = late
     update_service_health(desk.store, "bars", "degraded" if late else "healthy", told)
 
 # %% ../nbs/73_desk.ipynb #58fac68b

@@ -1,4 +1,6 @@
-"""`bars` judges rows and `audit` judges files. Here both are asked, in the order in which their answers depend on each other: the clock first,
+"""A whole file or feed of bars into the store, with a reason for everything that was not plain
+
+`bars` judges rows and `audit` judges files. Here both are asked, in the order in which their answers depend on each other: the clock first,
 because a wrong one makes every later rule wrong; then the rows; then what only the sound rows together can show. Three counts and a
 table of reasons come out. What is stored does not depend on the order of the file nor on the pieces in which it is written, and the
 same file a second time changes nothing."""

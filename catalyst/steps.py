@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from .catalysts import judge_news
-from .core import CatalystError, OrderType, PositionSide, Timeframe
+from .core import OrderType, PositionSide, Timeframe, masked
 from .desk import Desk, View, look, once, open_desk, require, take_bars
 from .dims import ensure_times, time_id
 from .limits import Proposal, suggest
@@ -62,10 +62,9 @@ def collect_news(
 
     try:
         return once(desk, "10_news", work)
-    except CatalystError as e:
-        update_service_health(
-            desk.store, "news", "degraded", {"asof": desk.asof, "error_message": str(e)}
-        )
+    except Exception as e:  # a mistake of ours leaves no news either
+        told = {"asof": desk.asof, "error_message": masked(f"{type(e).__name__}: {e}")}
+        update_service_health(desk.store, "news", "degraded", told)
         raise
 
 # %% ../nbs/75_steps.ipynb #0b633645

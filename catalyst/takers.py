@@ -17,16 +17,10 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from .console import command, group, open_home, pairs, show
+from .console import command, group, now, open_home, pairs, show
 from .core import Adjustment, Timeframe, bad, load_settings
 
 # %% ../nbs/82_takers.ipynb #af5a6702
-def _now() -> datetime:
-    from catalyst.clock import WallClock
-
-    return WallClock().now()
-
-
 def _bar(unit: str):
     "A progress bar when somebody is watching"
     from tqdm import tqdm
@@ -61,7 +55,7 @@ def import_bars_file(
             store,
             Path(a.file),
             a.timeframe,
-            _now(),
+            now(),
             columns,
             a.tz,
             a.adjusted,
@@ -83,7 +77,7 @@ def import_news_file(
     from catalyst.replay import ReplayFeed
 
     feed = ReplayFeed(news=Path(a.file), columns=pairs("--column", a.column) or None)
-    tally = import_news(open_home(a), feed.news(datetime(1970, 1, 2, tzinfo=UTC), _now()))
+    tally = import_news(open_home(a), feed.news(datetime(1970, 1, 2, tzinfo=UTC), now()))
     if undated := feed.undated["news"]:
         tally.quarantined += undated
         tally.reasons["no readable time"] += undated
@@ -98,7 +92,7 @@ def import_actions_file(
     from catalyst.adjust import import_actions, read_actions
 
     rows = read_actions(Path(a.file))
-    show(import_actions(open_home(a), rows, f"file:{Path(a.file).name}", _now()).as_dict(), a.json)
+    show(import_actions(open_home(a), rows, f"file:{Path(a.file).name}", now()).as_dict(), a.json)
     return 0
 
 # %% ../nbs/82_takers.ipynb #d94977c0
@@ -118,7 +112,7 @@ def data_health(
     from catalyst.workflow import resolve_config
 
     settings, store = load_settings(a.home), open_home(a)
-    asof = parse_instant(a.asof) if a.asof else _now()
+    asof = parse_instant(a.asof) if a.asof else now()
     page = Path(a.page) if a.page else settings.home / "reports" / "health.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     config = resolve_config(store, settings.home)
@@ -142,7 +136,7 @@ def data_aggregate(
 
     from catalyst.aggregate import aggregate_stored
 
-    show(asdict(aggregate_stored(open_home(a), _now(), a.source, a.to)), a.json)
+    show(asdict(aggregate_stored(open_home(a), now(), a.source, a.to)), a.json)
     return 0
 
 # %% ../nbs/82_takers.ipynb #6d0c1a13

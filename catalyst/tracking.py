@@ -20,6 +20,7 @@ from .clock import aware
 from .config import Config
 from .core import Settings, Tier, bad, load_settings
 from .desk import open_desk, require
+from .night import owed
 from .ports import Feed
 from .steps import collect_points, read_state, scan_market
 from .storage import table_sizes
@@ -115,24 +116,17 @@ def plain_rows(
     return [{k: known(v) for k, v in r.items()} for r in frame.to_dict("records")]
 
 # %% ../nbs/76_tracking.ipynb #219c454e
-_SESSION = "select max(session) from trading_cycles where started_at <= :t"
-_OWED = """
-select d.key as tier, coalesce(sum(cast(d.value as integer)), 0) as due,
-       coalesce(sum(cast(l.details -> 'done_by_tier' ->> d.key as integer)), 0) as collected
-from trading_cycles c join workflow_log l using (cycle_id) cross join lateral jsonb_each_text(l.details -> 'due_by_tier') d
-where c.session = :s and l.step = '30_collect' and l.status = 'completed' and l.slot_at <= :t
-group by 1
-"""
+_CYCLE = """select cycle_id, session from trading_cycles where started_at <= :t
+order by session desc, started_at desc, cycle_id limit 1"""
 
 
 def session_counts(
     store: Store | Tx,  # Where
     asof: datetime,  # Aware
 ) -> pd.DataFrame:  # Index tier: due, collected, missing; empty before the first collection
-    "What the collections of the newest session were owed and got, by tier"
-    session = store.value(_SESSION, t=aware(asof, "asof"))
-    counts = store.frame(_OWED, s=session, t=asof).set_index("tier")
-    return counts.astype("int64").assign(missing=lambda f: f["due"] - f["collected"])
+    "What the collections of the newest cycle were owed and got, by tier"
+    counts = owed(store, store.value(_CYCLE, t=aware(asof, "asof")), asof)
+    return counts.loc[counts["due"] > 0, ["due", "collected", "missing"]]
 
 # %% ../nbs/76_tracking.ipynb #8427b0b7
 AGES = ("high_freq", "hourly", "daily")  # Of a collected point
@@ -149,7 +143,9 @@ def tracking_metrics(
     tiers = now.join(session_counts(store, asof)).fillna({"due": 0, "collected": 0, "missing": 0})
     tiers = tiers.astype({c: int for c in tiers if c != "longest_silence_minutes"})
     kept = {t["tier"]: t for t in table_sizes(store, AGES)}
-    told = {"asof": asof.isoformat(), "session": store.value(_SESSION, t=asof)}
+    told = {"asof": asof.isoformat(), "session": None}
+    if cycle := store.rows(_CYCLE, t=asof):
+        told |= {"session": cycle[0]["session"]}
     told |= {"followed": int(state["tracking_rank"].notna().sum())}
     told |= {"tiers": plain_rows(tiers.reset_index())}
     points = {age: kept[age]["rows"] for age in AGES}

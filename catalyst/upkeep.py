@@ -14,16 +14,10 @@ import argparse
 import os
 from typing import Any
 
-from .console import command, group, open_home, show
+from .console import command, group, now, open_home, show
 from .core import load_settings
 
 # %% ../nbs/82_upkeep.ipynb #7995f228
-def _now():
-    from catalyst.clock import WallClock
-
-    return WallClock().now()
-
-
 def config_list(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -41,7 +35,7 @@ def config_set(
     from catalyst.workflow import get_configuration, set_configuration
 
     store, who = open_home(a), os.environ.get("USER", "unknown")
-    set_configuration(store, a.name, a.value, who, a.reason, _now())
+    set_configuration(store, a.name, a.value, who, a.reason, now())
     show({a.name: get_configuration(store, a.name, load_settings(a.home).home)}, a.json)
     return 0
 
@@ -53,7 +47,7 @@ def config_unset(
     from catalyst.workflow import get_configuration, unset_configuration
 
     store, who = open_home(a), os.environ.get("USER", "unknown")
-    unset_configuration(store, a.name, who, a.reason, _now())
+    unset_configuration(store, a.name, who, a.reason, now())
     show({a.name: get_configuration(store, a.name, load_settings(a.home).home)}, a.json)
     return 0
 
@@ -74,7 +68,7 @@ def track_list(
     "Who is followed how closely, and why"
     from catalyst.tracking import plain_rows, tracked_securities
 
-    show(plain_rows(tracked_securities(open_home(a), _now(), everybody=a.all)), a.json)
+    show(plain_rows(tracked_securities(open_home(a), now(), everybody=a.all)), a.json)
     return 0
 
 
@@ -84,7 +78,7 @@ def track_metrics(
     "What was due and what was collected"
     from catalyst.tracking import tracking_metrics
 
-    told = tracking_metrics(open_home(a), _now())
+    told = tracking_metrics(open_home(a), now())
     if a.json:
         show(told, True)
         return 0

@@ -3,7 +3,8 @@
 import ast
 import subprocess
 import sys
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,41 @@ def test_guard11_a_feed_that_fell_silent_is_not_healthy(scratch):
     assert {t["last_output_at"] for t in told} == {session.opens + timedelta(minutes=45)}
 
 
+def test_guard11_an_empty_store_is_not_healthy_before_the_open(scratch):
+    "At quarter past nine nothing is overdue today, and still a store without bars of the last session has nothing to decide from"
+    from catalyst.core import Settings, World
+    from catalyst.desk import open_desk, take_bars
+    from catalyst.simulate import SimulatedFeed
+
+    settings = Settings(world=World.SIMULATED, simulate_session="2025-08-13")
+    market = SimulatedFeed(session="2025-08-13")
+    told = {}
+    for until in ("1990-01-01", "2025-08-11", "2025-08-13"):
+        feed = Stopped(market, datetime.fromisoformat(f"{until}T12:00:00+00:00"))
+        take_bars(open_desk("2025-08-13T09:15:00-04:00", settings, scratch, feed), history=6)
+        row = scratch.rows("select status, error_message from service_health")[0]
+        told[until] = (row["status"], row["error_message"])
+    assert told["1990-01-01"] == ("degraded", "no bar is stored")
+    assert told["2025-08-11"][0] == "degraded" and "2025-08-12 left none" in told["2025-08-11"][1]
+    assert told["2025-08-13"] == ("healthy", None)
+
+
+def test_guard11_a_slot_that_a_long_run_swallowed_has_failed(scratch, capsys):
+    from catalyst.core import Settings, World
+    from catalyst.day import _failed_runs, _overrun, next_due
+
+    settings, session = Settings(world=World.SIMULATED), get_session("2025-08-13")
+    jobs = read_schedule()
+    at, _ = next_due(jobs, session.opens + timedelta(minutes=20))
+    again, due = next_due(jobs, at)
+    assert _overrun(scratch, settings, jobs, (), at, again - timedelta(seconds=1)) == 0
+    assert _overrun(scratch, settings, jobs, (), at, again) == len(due) > 0
+    failed = _failed_runs(scratch, session.day, World.SIMULATED)
+    assert len(failed) == len(due) and all("missed: an earlier run lasted" in f["error"] for f in failed)
+    assert _failed_runs(scratch, session.day, World.REPLAY) == []
+    assert capsys.readouterr().out.count("failed: missed") == len(due)
+
+
 def test_guard12_a_step_that_ends_in_a_mistake_of_ours_has_failed(scratch):
     from catalyst.core import Settings, World
     from catalyst.desk import once, open_desk
@@ -95,6 +131,22 @@ def test_guard12_a_step_that_ends_in_a_mistake_of_ours_has_failed(scratch):
     rows = scratch.rows("select step, status, error_message from workflow_log order by log_id")
     assert [r["status"] for r in rows] == ["started", "failed"] * 2
     assert {r["error_message"] for r in rows} == {None, "KeyError: 'x'"}
+
+
+def test_guard12_news_that_ended_in_a_mistake_of_ours_is_not_healthy(scratch, monkeypatch):
+    from catalyst import steps
+    from catalyst.core import Settings, World
+    from catalyst.desk import open_desk
+    from catalyst.simulate import SimulatedFeed
+
+    settings = Settings(world=World.SIMULATED, simulate_session="2025-08-13")
+    desk = open_desk("2025-08-13T10:00:00-04:00", settings, scratch, SimulatedFeed())
+    steps.collect_news(replace(desk, asof=desk.asof - timedelta(minutes=15)))
+    monkeypatch.setattr(steps, "judge_news", lambda *asked: {}["x"])
+    with pytest.raises(KeyError):
+        steps.collect_news(desk)
+    told = scratch.rows("select status, error_message from service_health where service_name = 'news'")
+    assert told == [{"status": "degraded", "error_message": "KeyError: 'x'"}]
 
 
 def test_a_collection_asks_the_feed_three_times(scratch):
