@@ -13,6 +13,7 @@ __all__ = ['on_the_clock', 'without_bad_prints', 'lines_of', 'gaps', 'worth_a_lo
 
 # %% ../nbs/29_intake.ipynb #072bb803
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -44,6 +45,7 @@ from .clock import FIRST_DAY, NEW_YORK, aware
 from .config import Config
 from .core import Adjustment, Tally, Timeframe, bad, word
 from .days import stamps
+from .dims import ensure_times, security_ids
 from .ports import Feed
 from .replay import NEED_BARS, SPAN, check_spacing, instants, read_table
 from .store import Store, Tx
@@ -178,7 +180,8 @@ def judge_file(
     return Intake(judged, kept, lines + worth_a_look(kept, runs, timeframe), runs)
 
 # %% ../nbs/29_intake.ipynb #f583c96d
-_PIECE = 250_000  # Rows after which a transaction ends with its month
+_PIECE = 120_000  # Rows after which a transaction ends with its month
+_WRITERS = 2  # Transactions at a time
 
 
 def write_pieces(
@@ -189,18 +192,29 @@ def write_pieces(
     progress: Callable[[int], object] | None = None,  # Told the rows of every piece
     piece: int = _PIECE,  # Rows
 ) -> int:  # Rows that are new
-    "Store `bars`, whole months at a time"
+    "Store `bars`, whole months at a time, two transactions side by side"
     month = stamps(bars.ts).view("datetime64[us]").astype("datetime64[M]").astype("int16")
     order = np.argsort(month, kind="stable")
     ends = np.flatnonzero(np.diff(month[order], append=np.int16(-1))) + 1
-    new = start = 0
+    cuts = [0]
     for end in ends.tolist():
-        if end - start >= piece or end == len(bars):
-            with store.transaction() as tx:
-                new += write_bars(tx, bars.take(order[start:end]), timeframe, feed)
+        if end - cuts[-1] >= piece or end == len(bars):
+            cuts.append(end)
+    ensure_times(store, np.unique(stamps(bars.ts) // 10**6))
+    security_ids(store, bars.symbol.unique())
+
+    def write(start: int, end: int) -> int:
+        with store.transaction() as tx:
+            return write_bars(tx, bars.take(order[start:end]), timeframe, feed)
+
+    new = 0
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        for end, start, n in zip(
+            cuts[1:], cuts, writers.map(write, cuts[:-1], cuts[1:]), strict=False
+        ):
+            new += n
             if progress:
                 progress(end - start)
-            start = end
     return new
 
 # %% ../nbs/29_intake.ipynb #25c31f55

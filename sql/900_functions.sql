@@ -26,6 +26,8 @@ begin
     if found then
         raise exception 'no exchange calendar for %: run "catalyst db init"', missing using errcode = 'foreign_key_violation';
     end if;
+    -- no statement that writes when nothing is missing: its lock would stand in the way of a partition that is being attached
+    if not exists (select from unnest(p_ids) t where not exists (select from time_dimension x where x.time_id = t)) then return 0; end if;
     insert into time_dimension
     select t, to_timestamp(t),
            case when d.is_session and ny::time >= '04:00' and ny::time < '20:00' then d.day end,
@@ -70,7 +72,7 @@ declare m record;
 begin
     select * into m from month_of(p_time_id);
     if to_regclass(m.part) is not null then return null; end if;
-    perform pg_advisory_xact_lock(hashtext('trading_history'), 0);
+    perform pg_advisory_xact_lock(hashtext('trading_history'), hashtext(m.part));
     if to_regclass(m.part) is not null then return null; end if;   -- another session was quicker
     execute format('create table %I (like trading_history including defaults including constraints)', m.part);
     return m.part;
