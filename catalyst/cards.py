@@ -48,9 +48,10 @@ def _selections(day: Day, security_id: int) -> pd.DataFrame:
 
 # %% ../nbs/79_cards.ipynb #3ba084a5
 def _term(name: str, value: Any) -> str:
-    "One term of a judgement; a factor of one changed nothing and is empty"
+    "One term of a judgement; a factor of one changed nothing and is empty, a word's value is always told"
     if isinstance(value, dict):
-        return ", ".join(_term(k, v) for k, v in value.items())
+        one = (lambda k, v: f"{k} {v:+.3g}") if name == "words" else _term
+        return ", ".join(one(k, v) for k, v in value.items())
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value) if name in ("phrase", "none", "type") else f"{name} {value}"
     return "" if value == 1 or name == "strength" else f"{name} {value:.3g}"
@@ -278,6 +279,6 @@ def candidates_section(
     if chosen.empty:
         yield nothing("No security was selected by this instant; the funnel above says why.")
         return
-    best = chosen.groupby("security_id")["rank"].min()
+    best = chosen.groupby("security_id")["rank"].min().fillna(float("inf"))  # unranked last
     for security_id in sorted(best.index, key=lambda i: (i not in traded, best[i], i)):
         yield card(day, int(security_id))

@@ -275,17 +275,18 @@ def levels(
     close: np.ndarray,  # Dollars
     pivots: Swings,  # Of the same bars
     kind: int,  # 1: resistance from highs, -1: support from lows
-) -> np.ndarray:  # Dollars; NaN: none
+    first: int = 0,  # Bars before it are not asked
+) -> np.ndarray:  # Dollars; NaN: none, or not asked
     "Newest confirmed swing on the right side of the close, at each bar"
     mine = pivots.kind == kind
     price, known = pivots.price[mine], pivots.confirmed_at[mine]
-    newest = np.searchsorted(known, np.arange(len(close)), side="right") - 1
-    out = np.full(len(close), np.nan)
+    newest = np.searchsorted(known, np.arange(first, len(close)), side="right") - 1
+    close, out = close[first:], np.full(len(close) - first, np.nan)
     for back in range(min(RECENT, len(price))):
         i = newest - back
         candidate = np.where(i >= 0, price[np.maximum(i, 0)], np.nan)
         out = np.where(np.isnan(out) & (kind * (candidate - close) >= 0), candidate, out)
-    return out
+    return np.r_[np.full(first, np.nan), out]
 
 # %% ../nbs/30_indicators.ipynb #2b89ceb8
 def explain(
@@ -308,13 +309,20 @@ def explain(
     return out
 
 # %% ../nbs/30_indicators.ipynb #db56ade7
-def _one(bars: dict[str, np.ndarray], day: np.ndarray, slot: np.ndarray) -> dict[str, np.ndarray]:
+def _profile(day: np.ndarray, bars: dict[str, np.ndarray], first: int) -> dict[str, np.ndarray]:
+    told = volume_profile(day[first:], {c: a[first:] for c, a in bars.items()})
+    return {n: np.r_[np.full(first, np.nan), x] for n, x in told.items()}
+
+
+def _one(
+    bars: dict[str, np.ndarray], day: np.ndarray, slot: np.ndarray, last_only: bool = False
+) -> dict[str, np.ndarray]:
     out = talib_columns(bars["high"], bars["low"], bars["close"], bars["volume"])
     out["volume_ratio"], out["sessions"] = slot_ratio(day, slot, bars["volume"])
-    out |= volume_profile(day, bars)
-    pivots = swings(bars["high"], bars["low"])
+    out |= _profile(day, bars, int(np.searchsorted(day, day[-1])) if last_only else 0)
+    pivots, first = swings(bars["high"], bars["low"]), len(day) - 1 if last_only else 0
     out["support_level"], out["resistance_level"] = (
-        levels(bars["close"], pivots, kind) for kind in (-1, 1)
+        levels(bars["close"], pivots, kind, first) for kind in (-1, 1)
     )
     out["have"] = np.arange(1, len(day) + 1)
     return out
@@ -353,7 +361,10 @@ def indicators(
     clean = bars.loc[whole, INPUTS].astype(float)
     day, slot = sessions_and_slots(clean.index.get_level_values(1), timeframe)
     arrays = {c: clean[c].to_numpy() for c in INPUTS}
-    blocks = [_one({c: a[s] for c, a in arrays.items()}, day[s], slot[s]) for _, s in parts(clean)]
+    blocks = [
+        _one({c: a[s] for c, a in arrays.items()}, day[s], slot[s], last_only)
+        for _, s in parts(clean)
+    ]
     columns = {n: np.concatenate([b[n] for b in blocks]) for n in blocks[0]} if blocks else {}
     out = pd.DataFrame(columns, index=clean.index).assign(vwap=_vwap(clean, day))
     out = out.reindex(columns=[*VALUES, "have", "sessions"])

@@ -306,9 +306,9 @@ COLUMNS = [
 KEY = ["security_id", "ts", "pattern_type", "pattern_subtype"]
 
 
-def _found(views: list[View], volume: np.ndarray) -> Iterator[tuple]:
+def _found(views: list[View], volume: np.ndarray, wanted: np.ndarray) -> Iterator[tuple]:
     ratio, _ = slot_ratio(views[0].day, views[0].slot, volume)
-    for s in (s for v in views for find in DETECTORS for s in find(v) if s):
+    for s in (s for v in views for find in DETECTORS for s in find(v) if s and wanted[s.at]):
         quiet = s.bias == "neutral"
         use = ratio[s.at - NARROW + 1 : s.at + 1].mean() if quiet else ratio[s.at]
         score, kept = confidence(s.structure, use, quiet)
@@ -355,11 +355,13 @@ def detect(
     day, slot = sessions_and_slots(clean.index.get_level_values(1), timeframe)
     *prices, volume = (clean[x].to_numpy(float) for x in INPUTS)
     rows, span = [], SECONDS[word(Timeframe, str(timeframe))]
-    for security_id, s in parts(clean):
-        views = both_views([p[s] for p in prices], day[s], slot[s], span)
-        found = _found(views, volume[s])
-        rows += [(security_id, s.start + at, s.start + pivot, *r) for at, pivot, *r in found]
-    out = _frame(rows, clean)
+    wanted = np.ones(len(clean), bool)
     if since is not None:
-        out = out[out.confirmed_at >= aware(since, "since")].reset_index(drop=True)
-    return out
+        wanted = (clean["available_at"] >= aware(since, "since")).to_numpy()
+    for security_id, s in parts(clean):
+        if not wanted[s].any():
+            continue
+        views = both_views([p[s] for p in prices], day[s], slot[s], span)
+        found = _found(views, volume[s], wanted[s])
+        rows += [(security_id, s.start + at, s.start + pivot, *r) for at, pivot, *r in found]
+    return _frame(rows, clean)

@@ -213,7 +213,11 @@ def _exits(day: Day) -> Html | None:
     if held.empty:
         return None
     live = day.orders[day.orders.purpose.isin(["target", "stop"]) & day.orders.ended_at.isna()]
-    exits = f"{count(len(live), 'exit order')} stand" if len(live) else "No exit order stands"
+    exits = (
+        count(len(live), "exit order stands", "exit orders stand")
+        if len(live)
+        else "No exit order stands"
+    )
     bare = ", ".join(sorted(set(held.symbol) - set(live.symbol)))
     text = f"{exits} at the broker."
     return el("p", text, el("b", f" Held without an exit: {bare}.", cls="loss") if bare else None)
