@@ -3,14 +3,18 @@
 - `catalyst.adjust`: Splits and dividends: stored once, known as of an instant, taken out of prices on reading
 - `catalyst.ageing`: Looks become hours, hours become days, and nothing is counted twice or lost
 - `catalyst.aggregate`: Short bars into long ones, without mixing the parts of a trading day
-- `catalyst.audit`: A row can be sound and its file wrong: every stamp an hour off, every bar marked by its end, a split that was never taken out. Such faults show only in the whole, and they are the dangerous ones, because each of them lets a strategy see the future or trade a price that nobody paid. This page holds functions that judge a whole file against the exchange's calendar and against itself. They take the tidy rows of `bars`, sorted by symbol and start, and change nothing. `intake` asks them all and acts on the answers.
+- `catalyst.alpaca_api`: Alpaca over alpaca-py: its news so far
+- `catalyst.arrivals`: News on its way into the store: named, judged at the door, stored, read for its meaning
+- `catalyst.audit`: What a file of bars says about itself: its clock, its prices, its gaps
 - `catalyst.backup`: A copy that has been restored once, and a restore that cannot lose what was there
 - `catalyst.bars`: Price bars: judged row by row, stored once
+- `catalyst.bursts`: Is a story told by many, or pushed by few: copies of doubtful origin before anybody of standing has confirmed it
 - `catalyst.cards`: What was said of a security, what was planned, and what became of it
-- `catalyst.catalysts`: Why a headline may move a price: its tone, its kind, its strength, and the words that decided
+- `catalyst.catalysts`: What one item of news is worth for one security when it arrives: tone, kind, strength, and the words that decided
 - `catalyst.check`: Proof that the database keeps its promises, and that the machine can run them
 - `catalyst.cli`: The same functions from a shell
 - `catalyst.clock`: Sessions and instants, and the only place that reads the time
+- `catalyst.clockwork`: Whether a source's clock can be believed: what four witnesses say, a verdict with its evidence, and what may not be used
 - `catalyst.config`: The one registry of numbers that decide, each with its unit, range and home
 - `catalyst.console`: How a command is declared and prints, and the commands about the database
 - `catalyst.core`: Settings, secrets, errors and the words that every other page uses
@@ -19,33 +23,49 @@
 - `catalyst.day`: A whole session, slot by slot: replayed, simulated, or followed as it happens
 - `catalyst.desk`: One instant of one trading day: its world, its clock, what is known
 - `catalyst.dims`: Securities, sectors and time: the dimensions that every fact points at
+- `catalyst.edgar`: Filings of form 8-K, from the SEC or from a file
+- `catalyst.events`: The mean path of price and volume around news of each type, with bands that know that the items of one day are not independent
+- `catalyst.factors`: What age, hour, number of sources, novelty and words of surprise do to the strength of a story
 - `catalyst.features`: One row per security: what was known of it at an instant
+- `catalyst.feeds`: Several feeds of news behind one face, of which one may fail
+- `catalyst.fetch`: Asking a server that may be slow, wrong, endless or gone
 - `catalyst.figures`: Charts as inline SVG: a session's bars with what was known and done, the profit through the day, the funnel
+- `catalyst.finbert`: The tone of the page `tone` from a transformer instead of rules: an optional extra, never the default
 - `catalyst.glance`: What a step found, as small tables for its notebook
 - `catalyst.grid`: The slots that the exchange's calendar expects, and the stamps that fit none of them
 - `catalyst.health`: The health of the stored bars on one page, and as a command
 - `catalyst.heatmap`: Coverage of securities by sessions, as a picture
 - `catalyst.history`: The one reader of stored bars: as of an instant, for some securities, over a span, with or without splits and dividends
 - `catalyst.holes`: Which expected slots have no bar
+- `catalyst.impact`: What the price and the volume did after an item of news, beyond what the sector and the market did
 - `catalyst.indicators`: Bars in, indicators out; what cannot be known is null and says why
-- `catalyst.intake`: `bars` judges rows and `audit` judges files. Here both are asked, in the order in which their answers depend on each other: the clock first, because a wrong one makes every later rule wrong; then the rows; then what only the sound rows together can show. Three counts and a table of reasons come out. What is stored does not depend on the order of the file nor on the pieces in which it is written, and the same file a second time changes nothing.
+- `catalyst.intake`: A whole file or feed of bars into the store, with a reason for everything that was not plain
+- `catalyst.items`: A batch of news at the door: every row mended where it can be, or put aside with its reason
 - `catalyst.kernels`: Fresh kernels without the wait: a parent with its imports done, which forks
+- `catalyst.kinds`: What kind of event a headline or a filing tells of, whether it tells of any, whom it names, and the words that decided
 - `catalyst.ledger`: How what the broker says becomes our orders, fills and positions
 - `catalyst.limits`: What a proposal must satisfy, and how large it may be
+- `catalyst.lines`: The records of a file of text, none of them lost
 - `catalyst.market`: A market made to order: who is traded, what is planted, and every minute of every session
 - `catalyst.markup`: Safe HTML: everything is text until it says otherwise
 - `catalyst.matching`: What a bar does to resting orders, and what a broker refuses
 - `catalyst.morning`: A small trading morning with known answers, for lessons and tests
+- `catalyst.naming`: Which companies a headline names, when nobody attached a ticker: precision before recall
 - `catalyst.news`: News items with four clocks: judged at the door, kept in every version, joined into stories, read as of an instant
+- `catalyst.newsdesk`: The commands about news: what is strongest, why, and who says so
+- `catalyst.newsfiles`: Files of news, of any size: Parquet, CSV, or one record of JSON per line
+- `catalyst.newspage`: The news of a day as it was known: when stories came, how strong they are and why, and who told them
 - `catalyst.night`: What is done once when the session is over: correlations, tracking, ageing, old months, sizes
 - `catalyst.paper`: A broker of our own: an account in the database, filled from the bars of a feed
 - `catalyst.patterns`: Chart and candlestick patterns that never change their mind
 - `catalyst.ports`: What the outside world must offer, and the plain records it speaks
 - `catalyst.record`: Everything that is known of a day, read once
+- `catalyst.reliability`: How often the price went the way a source said, learned from outcomes, known from the night on which it was learned
 - `catalyst.replay`: A past day from Parquet or CSV files, told in the order in which it happened
 - `catalyst.report`: The page of a day: one file that tells what happened, and why
 - `catalyst.risk`: May this be sent? The account as it is, reservations, approvals
 - `catalyst.rows`: What is known of each security, row by row, without inventing anything
+- `catalyst.rss`: Feeds in RSS and Atom, from the web or from a file
 - `catalyst.run`: One scheduled notebook through papermill, and the schedule of a trading day
 - `catalyst.scan`: From the whole universe to a hundred followed and five candidates, with a reason for every drop
 - `catalyst.schema`: Migrations, the check at start, and a database for every test
@@ -53,19 +73,28 @@
 - `catalyst.server`: A PostgreSQL of one's own, on a socket in the home folder
 - `catalyst.signals`: The one decision function: from a feature row to a plan with entry, stop and target, or to the reason why not
 - `catalyst.simulate`: A feed over a market made to order, whose truth is known
+- `catalyst.sources`: Who tells the news: how much, how early, how truly, and by which clock
 - `catalyst.steps`: One function for each step of the day
 - `catalyst.storage`: How large the memory is, how fast it grows, and when that must be told
 - `catalyst.store`: Transactions, frames and bulk writes in PostgreSQL
+- `catalyst.stories`: Which items of news tell the same thing: a rule for two headlines, and what follows from it for a million
+- `catalyst.strength`: What a story is worth at an instant: from its best item, its novelty, its sources, its hour and its age, term by term
 - `catalyst.suspects`: Bars that cannot be what they say: wrong clocks, splits left in, prices that stand still
 - `catalyst.tables`: What happened in a cycle, as frames, as of an instant
 - `catalyst.takers`: Files from elsewhere into the database, and how healthy the stored bars are
+- `catalyst.tape`: Bars on the clock of the exchange: trading time, the usual volume of a slot, and a tape on which any price is found at once
 - `catalyst.tickers`: Two companies behind one ticker
+- `catalyst.tone`: How a sentence of financial news sounds for its owner, −1 to 1, and the words that say so
+- `catalyst.toneterms`: Why a sentence sounds good or bad: which figure moved which way, what happened, what was denied
+- `catalyst.tonewords`: The words and phrases of financial news, what each does in a sentence, and what it is worth
 - `catalyst.track`: Who is followed how closely, and what each look at them brings home
 - `catalyst.tracking`: Who is followed now, how the collection does, and one more look on demand
 - `catalyst.trade`: The only sender of orders: entries, exits, reconciliation
 - `catalyst.upkeep`: Parameters, who is followed, and how large it all is: commands for whoever runs the system
 - `catalyst.watch`: One pass over what is open: marks, expiries, the end of the day, protection
 - `catalyst.wire`: Frames in the bytes that PostgreSQL reads and writes
+- `catalyst.witness`: Four witnesses of a clock: reprints at other sources, the hours of New York, the change to summer time, and filings
+- `catalyst.wording`: Whether two headlines tell the same happening: words, numbers, and one rule that looks at these two alone
 - `catalyst.workflow`: Cycles, steps, health and configuration: what is going on, and with which values"""
 
 from importlib.metadata import version

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .console import command, db_check, db_commands, open_home, pairs, show
 from .core import CatalystError, TradingMode, World, bad, load_settings, masked
+from .newsdesk import news_commands
 from .takers import data_commands, import_commands
 from .upkeep import upkeep_commands
 
@@ -208,7 +209,7 @@ def parser() -> argparse.ArgumentParser:
     )
     sub = top.add_subparsers(required=True, metavar="COMMAND")
     _day_commands(sub)
-    for declare in (db_commands, import_commands, data_commands, upkeep_commands):
+    for declare in (db_commands, import_commands, data_commands, news_commands, upkeep_commands):
         declare(sub)
     command(
         sub,

@@ -80,7 +80,6 @@ volume_weight            | 0.20   | share      | 0 | 1      | scan    | Weight o
 momentum_weight          | 0.15   | share      | 0 | 1      | scan    | Weight of the move since the previous close
 technical_weight         | 0.25   | share      | 0 | 1      | scan    | Weight of trend and room to move
 min_weight_known         | 0.5    | share      | 0 | 1      | scan    | Part of the weights that must be known for a composite score
-catalyst_half_life_hours | 4.0    | hours      | 0.1 | 1000 | catalysts | Age at which a catalyst counts half
 """
 
 # %% ../nbs/04_config.ipynb #fae10093
@@ -135,6 +134,7 @@ max_drawdown_pct         | 0.10   | share of peak equity | 0.01 | 1 | risk | Ent
 max_consecutive_losses   | 3      | trades     | 1 | 100    | risk    | Entries stop for the day after it
 max_spread_pct           | 0.01   | share of price | 0.0001 | 0.1 | risk | Dearer to cross than this is refused, where a quote exists
 max_data_age_minutes     | 30.0   | minutes    | 1 | 1000   | risk    | Age of the last bar
+max_coordination         | 0.6    | score 0 to 1 | 0 | 1    | risk    | News that looks like a campaign from here on is no reason to enter
 entry_delay_minutes      | 5      | minutes    | 0 | 390    | risk    | No entries this long after the open
 last_entry_before_close_minutes | 60 | minutes  | 0 | 390   | risk    | No entries this close to the close: 15:00 on a full day
 """
@@ -168,6 +168,7 @@ feature_trading          | 1.0    | share of cycles | 0 | 1 | trade   | Entries 
 feature_patterns         | 1.0    | share of cycles | 0 | 1 | patterns | Chart and candlestick patterns are looked for
 feature_correlations     | 1.0    | share of cycles | 0 | 1 | correlate | Correlations are computed and stored each night
 feature_ageing           | 1.0    | share of cycles | 0 | 1 | ageing  | High-frequency rows are aged each night
+feature_clock_faults     | 1.0    | share of cycles | 0 | 1 | clockwork | News of sources whose clocks are wrong is left out of decisions
 """
 
 # %% ../nbs/04_config.ipynb #085d60fc

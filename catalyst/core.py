@@ -220,6 +220,9 @@ class Settings:
     replay_news: Path | None = None  # Parquet or CSV of news, for the replay world
     simulate_seed: int = 7  # Which simulated market
     simulate_session: str = ""  # ISO date of the simulated session; empty: the default one
+    news_feeds: str = ""  # Where news come from besides the world's own, as `feeds` declares them
+    sec_contact: str = ""  # Name and mail address that the SEC asks of whoever reads its filings
+    alpaca_data_url: str = ""  # Host of Alpaca's data; empty: its own
     alpaca_key: Secret | None = None
     alpaca_secret: Secret | None = None
 
@@ -232,6 +235,9 @@ ENVIRONMENT = {  # Variable: (setting, how its text becomes a value, may the fil
     "CATALYST_REPLAY_NEWS": ("replay_news", lambda s: Path(s).expanduser().absolute(), True),
     "CATALYST_SIMULATE_SEED": ("simulate_seed", int, True),
     "CATALYST_SIMULATE_SESSION": ("simulate_session", str, True),
+    "CATALYST_NEWS_FEEDS": ("news_feeds", str, True),
+    "CATALYST_SEC_CONTACT": ("sec_contact", str, True),
+    "CATALYST_ALPACA_DATA_URL": ("alpaca_data_url", str, False),
     "APCA_API_KEY_ID": ("alpaca_key", Secret, False),
     "APCA_API_SECRET_KEY": ("alpaca_secret", Secret, False),
 }

@@ -8,7 +8,7 @@ are one transaction; so a step that was killed has done nothing, and one that is
 
 # %% auto #0
 __all__ = ['HISTORY_SESSIONS', 'PATTERN_SESSIONS', 'Desk', 'open_feed', 'open_desk', 'once', 'require', 'take_assets',
-           'take_bars', 'View', 'look']
+           'take_bars', 'remember_feeds', 'tell_feeds', 'View', 'look']
 
 # %% ../nbs/73_desk.ipynb #a0390993
 import json
@@ -21,6 +21,7 @@ from typing import Any
 import pandas as pd
 
 from .bars import import_bars
+from .bursts import coordination
 from catalyst.clock import (
     ReplayClock,
     Session,
@@ -30,6 +31,7 @@ from catalyst.clock import (
     session_of,
     session_offset,
 )
+from .clockwork import suspended
 from .config import Config
 from catalyst.core import (
     CatalystError,
@@ -51,6 +53,7 @@ from .ports import Broker, Feed
 from .replay import SPAN
 from .schema import open_store
 from .store import Store, Tx
+from .strength import known_terms
 from catalyst.workflow import (
     create_trading_cycle,
     cycle_config,
@@ -89,11 +92,8 @@ class Desk:
         return f"paper-{self.settings.world}"
 
 # %% ../nbs/73_desk.ipynb #8d9541f9
-def open_feed(
-    settings: Settings,  # World and files
-    day: date,  # Session that a simulated market is made for, unless the settings name one
-) -> Feed:
-    "The feed of the world that `settings` choose"
+def _market(settings: Settings, day: date) -> Feed:
+    "The feed of the world itself"
     if settings.world == World.SIMULATED:
         from catalyst.simulate import SimulatedFeed
 
@@ -115,6 +115,22 @@ def open_feed(
     raise InputError(
         "CATALYST_WORLD: received nothing; allowed: simulated, replay; or use: catalyst demo, catalyst day"
     )
+
+
+def open_feed(
+    settings: Settings,  # World and files; feeds of news, where they are declared
+    day: date,  # Session that a simulated market is made for, unless the settings name one
+) -> Feed:
+    "The feed of the world that `settings` choose; declared feeds of news stand in for its own"
+    market = _market(settings, day)
+    if not settings.news_feeds:
+        return market
+    from catalyst.alpaca_api import DATA_URL
+    from catalyst.feeds import Opening, open_feeds
+
+    keys = settings.alpaca_key, settings.alpaca_secret, settings.alpaca_data_url or DATA_URL
+    opening = Opening(*keys, settings.sec_contact or None, memory=settings.home / "feeds")
+    return open_feeds(settings.news_feeds, opening, market)
 
 # %% ../nbs/73_desk.ipynb #a60f214b
 def open_desk(
@@ -252,6 +268,30 @@ def _bars_health(desk: Desk, newest: int | None, tally: Tally) -> None:
         told["error_message"] = late
     update_service_health(desk.store, "bars", "degraded" if late else "healthy", told)
 
+# %% ../nbs/73_desk.ipynb #58438ec8
+def remember_feeds(
+    desk: Desk,  # Whose feeds of news are to be asked
+) -> None:
+    "Give the feeds what they told in an earlier run"
+    from catalyst.feeds import told_from
+
+    if getattr(desk.feed, "told", None) == []:
+        said = "select metrics -> 'told' as told from service_health where service_name like 'news:%' and last_check <= :t"
+        desk.feed.told = [told_from(r["told"]) for r in desk.store.rows(said, t=desk.asof)]
+
+
+def tell_feeds(
+    desk: Desk,  # Whose feeds of news were asked
+    tx: Tx | None = None,  # The transaction that stores what they sent; null: it was undone
+) -> None:
+    "One row of health for each of the feeds"
+    for t in getattr(desk.feed, "told", ()):
+        if tx is None and t.error is None:
+            continue
+        seen = {"asof": desk.asof, "output_at": t.answered_at, "error_message": t.error}
+        seen |= {"told": t.as_dict()}
+        update_service_health(tx or desk.store, f"news:{t.feed}", t.status, seen)
+
 # %% ../nbs/73_desk.ipynb #58fac68b
 @dataclass(frozen=True)
 class View:
@@ -265,6 +305,23 @@ class View:
     securities: pd.DataFrame  # Only what the feed offers
 
 # %% ../nbs/73_desk.ipynb #00d22404
+def _news(desk: Desk, tx: Tx | Store) -> pd.DataFrame:
+    "Recent items with the strength of their stories now; without sources whose clocks are known to be wrong"
+    since = desk.asof - timedelta(hours=desk.config.max_news_age_hours)
+    news = read_news(tx, desk.asof, since=since)
+    if flag_on(desk.config, "feature_clock_faults", desk.cycle_id):
+        news = news[~news.source_id.isin(suspended(tx, desk.asof))]
+    if news.empty:
+        return news.assign(
+            story_strength=pd.Series(dtype=float), coordination=pd.Series(dtype=float)
+        )
+    told = known_terms(tx, desk.asof).rename(columns={"strength": "story_strength"})
+    key = ["story_id", "security_id"]
+    news = news.merge(told[[*key, "story_strength"]], how="left", on=key)
+    doubt = coordination(news, desk.asof).score.rename("coordination")
+    return news.merge(doubt, how="left", left_on="story_id", right_index=True)
+
+
 def _look(desk: Desk, tx: Tx | Store) -> View:
     bars = read_bars(
         tx,
@@ -279,9 +336,7 @@ def _look(desk: Desk, tx: Tx | Store) -> View:
     ]
     on = flag_on(desk.config, "feature_patterns", desk.cycle_id)
     patterns = detect(recent if on else recent[:0], desk.timeframe, since=desk.session.starts)
-    news = read_news(
-        tx, desk.asof, since=desk.asof - timedelta(hours=desk.config.max_news_age_hours)
-    )
+    news = _news(desk, tx)
     rows = features(
         bars, desk.asof, indicators=newest, patterns=patterns, news=news, config=desk.config
     )

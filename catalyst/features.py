@@ -142,13 +142,11 @@ FROM_NEWS += ["catalyst_score", "tone", "news_age_minutes"]
 
 
 def catalyst_features(
-    news: pd.DataFrame,  # Known news with `age_hours`
-    half_life_hours: float,  # Age at which a catalyst counts half
+    news: pd.DataFrame,  # Known news with `age_hours` and `story_strength`
 ) -> pd.DataFrame:  # By security_id: `FROM_NEWS` and news_count; only securities with news
     "The best catalyst of each security, and how many items there are"
-    strength = news["catalyst_strength"].astype(float)
     scored = news.assign(
-        catalyst_score=strength * 0.5 ** (news["age_hours"] / half_life_hours),
+        catalyst_score=news["story_strength"].astype(float),
         news_age_minutes=news["age_hours"] * 60,
         news_count=news.groupby("security_id")["news_id"].transform("size"),
     )
@@ -269,8 +267,9 @@ def features(
     asof: datetime,  # Aware
     indicators: pd.DataFrame | None = None,  # Indicator frame of the same bars; null: not given
     patterns: pd.DataFrame | None = None,  # Pattern frame; null: not looked for
-    news: pd.DataFrame | None = None,  # News frame; null: unavailable
-    config: Config | None = None,  # Reads max_news_age_hours and catalyst_half_life_hours
+    news: pd.DataFrame
+    | None = None,  # News frame with `story_strength` as of `asof`; null: unavailable
+    config: Config | None = None,  # Reads max_news_age_hours
 ) -> pd.DataFrame:  # Index security_id, sorted; `COLUMNS`
     "Everything a decision may read, as of one instant"
     asof, config = aware(asof, "asof"), config or Config()
@@ -288,8 +287,7 @@ def features(
         no_pattern = "no pattern confirmed in this session"
     if news is not None:
         known = known_news(news, asof, config.max_news_age_hours)
-        best = catalyst_features(known, config.catalyst_half_life_hours)
-        out = out.join(best).fillna({"news_count": 0})
+        out = out.join(catalyst_features(known)).fillna({"news_count": 0})
         no_news = f"no news in the last {config.max_news_age_hours:g} hours"
     out = out.reindex(columns=[*COLUMNS[:-1], "sessions"])
     why = explain(out, told, no_news, no_pattern)

@@ -45,6 +45,7 @@ class Proposal:
     confidence: float = 0.0  # 0 to 1
     calibrated: bool = False  # True: `confidence` has been measured
     order_type: OrderType = OrderType.LIMIT
+    coordination: Decimal | None = None  # 0 to 1, of the story behind it; null: there is none
 
     def __post_init__(self):
         if not isinstance(self.side, PositionSide):
@@ -260,7 +261,7 @@ def _clock_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
 
 # %% ../nbs/59_limits.ipynb #c853ac15
 def _market_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
-    "Correlation with what is held, permission to trade, spread"
+    "Correlation with what is held, permission to trade, spread, the story behind it"
     facts = b.of(p.security_id)
     held = sorted({h.security_id for h in b.holdings} - {p.security_id})
     found = [(facts.correlations or {}).get(i) for i in held]
@@ -274,7 +275,20 @@ def _market_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
         at_most("correlation", known, c.max_correlation, "correlation", note),
         holds("tradable", facts.tradable),
         spread if quoted else replace(spread, value=None, note="no quote: not checked"),
+        _story_check(p, c),
     ]
+
+
+def _story_check(p: Proposal, c: Config) -> Check:
+    "Whether the news looks like a campaign"
+    told = p.coordination is not None
+    asked = below(
+        "news_coordination",
+        p.coordination if told else Decimal(0),
+        c.max_coordination,
+        "score 0 to 1",
+    )
+    return asked if told else replace(asked, value=None, note="no story behind it: not checked")
 
 # %% ../nbs/59_limits.ipynb #56ff1430
 def check(

@@ -9,7 +9,7 @@ that was killed has done nothing."""
 
 # %% auto #0
 __all__ = ['COUNTS', 'PARTS', 'finest', 'store_correlations', 'owed', 'store_metrics', 'run_ageing', 'make_days',
-           'run_retirement', 'run_sizes', 'run_parts', 'tidy', 'maintain', 'night_table']
+           'run_retirement', 'run_sizes', 'run_news', 'run_parts', 'tidy', 'maintain', 'night_table']
 
 # %% ../nbs/75_night.ipynb #52221254
 from collections.abc import Callable
@@ -31,11 +31,14 @@ from catalyst.ageing import (
 from .aggregate import aggregate_stored
 from .bars import SPAN
 from .clock import session_offset
+from .clockwork import run_audit
 from .core import InputError, Tier, Timeframe
 from .correlate import ROLLING, pairwise, sector_correlations
 from .desk import Desk, once, take_bars
 from .dims import ensure_times, securities, time_id
 from .history import read_bars
+from .impact import fill_impacts
+from .reliability import learn
 from .storage import record, watch_storage
 from .store import Store, Tx, connect
 from .workflow import flag_on
@@ -175,12 +178,30 @@ def run_sizes(
     kept, alarm = record(tx, desk.session.day), watch_storage(tx, desk.config, desk.asof)
     return {"tables": kept.inserted + kept.updated + kept.unchanged, "alert": alarm}
 
+# %% ../nbs/75_night.ipynb #bee8477f
+def run_news(
+    tx: Tx,  # The night's transaction
+    desk: Desk,  # After the close
+) -> dict[str, Any]:  # impacts (answered, closed without), records, clocks, faults
+    "Impacts, records of sources, clocks"
+    impacts, records = fill_impacts(tx, desk.asof), learn(tx, desk.asof)
+    clocks = run_audit(tx, desk.asof)
+    answered = {"answered": impacts.accepted, "closed": impacts.quarantined}
+    faults = int(clocks["fault"].notna().sum()) if len(clocks) else 0
+    return {
+        "impacts": answered,
+        "records": records.accepted,
+        "clocks": len(clocks),
+        "faults": faults,
+    }
+
 # %% ../nbs/75_night.ipynb #80a8b6f5
 PARTS: dict[
     str, tuple[str, Callable[[Tx, Desk], dict[str, Any]]]
 ] = {  # Part: its flag, what it does
     "correlations": ("feature_correlations", store_correlations),
     "metrics": ("", store_metrics),
+    "news": ("", run_news),
     "ageing": ("feature_ageing", run_ageing),
     "retirement": ("", run_retirement),
     "sizes": ("", run_sizes),

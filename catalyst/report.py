@@ -39,6 +39,7 @@ from catalyst.markup import (
     price,
     words,
 )
+from .newspage import news_section
 from .record import Day, read_day
 from .sections import funnel_section, orders_section, positions_section, runs_section
 from .store import Store
@@ -85,6 +86,7 @@ def tiles(
 # %% ../nbs/80_report.ipynb #be0b92f8
 SECTIONS = {
     "funnel": "The funnel",
+    "news": "News",
     "candidates": "Candidates",
     "decisions": "Orders and approvals",
     "positions": "Positions",
@@ -247,6 +249,7 @@ def foot(
 # %% ../nbs/80_report.ipynb #96f30e07
 _WRITERS: dict[str, Callable[[Day], Iterable[Html]]] = {
     "funnel": funnel_section,
+    "news": news_section,
     "candidates": candidates_section,
     "decisions": orders_section,
     "positions": positions_section,

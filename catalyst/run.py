@@ -149,12 +149,14 @@ def kernel_env(
     told = {
         "CATALYST_WORLD": settings.world, "CATALYST_REPLAY_BARS": settings.replay_bars,
         "CATALYST_REPLAY_NEWS": settings.replay_news, "CATALYST_SIMULATE_SEED": settings.simulate_seed,
-        "CATALYST_SIMULATE_SESSION": settings.simulate_session,
+        "CATALYST_SIMULATE_SESSION": settings.simulate_session, "CATALYST_NEWS_FEEDS": settings.news_feeds,
+        "CATALYST_SEC_CONTACT": settings.sec_contact, "CATALYST_ALPACA_DATA_URL": settings.alpaca_data_url,
     }  # fmt: skip
     env |= {k: str(v) for k, v in told.items() if v not in (None, "")}
     if settings.database_url:
         env["CATALYST_DATABASE_URL"] = settings.database_url.reveal()
-    if settings.world == "alpaca" and settings.alpaca_key and settings.alpaca_secret:
+    asked = settings.world == "alpaca" or "alpaca" in settings.news_feeds
+    if asked and settings.alpaca_key and settings.alpaca_secret:
         env |= {
             "APCA_API_KEY_ID": settings.alpaca_key.reveal(),
             "APCA_API_SECRET_KEY": settings.alpaca_secret.reveal(),

@@ -18,9 +18,11 @@ from typing import Any
 
 import pandas as pd
 
+from .arrivals import Named, matcher_of
 from .catalysts import judge_news
 from .core import OrderType, PositionSide, Timeframe, masked
-from .desk import Desk, View, look, once, open_desk, require, take_bars
+from .desk import Desk, View, look, once, open_desk, remember_feeds, tell_feeds
+from .desk import require, take_bars
 from .dims import ensure_times, time_id
 from .limits import Proposal, suggest
 from .news import collect_news as collect_items
@@ -48,9 +50,8 @@ def collect_news(
         seen = tx.value(
             "select max(received_at) from news_revisions where received_at <= :t", t=desk.asof
         )
-        tally = collect_items(
-            tx, desk.feed, seen or desk.asof - timedelta(days=NEWS_DAYS), desk.asof
-        )
+        feed, since = Named(desk.feed, matcher_of(tx)), desk.asof - timedelta(days=NEWS_DAYS)
+        tally = collect_items(tx, feed, seen or since, desk.asof)
         judged = judge_news(tx, desk.asof)
         count = tx.value(
             "select count(*) from news_revisions where received_at <= :t and received_at >= :s",
@@ -58,13 +59,16 @@ def collect_news(
             s=desk.session.starts,
         )
         update_trading_cycle(tx, desk.cycle_id, {"news_collected": count})
+        tell_feeds(desk, tx)
         return {"due": 1, "done": 1, **tally.as_dict(), "judged": judged}
 
+    remember_feeds(desk)
     try:
         return once(desk, "10_news", work)
     except Exception as e:  # a mistake of ours leaves no news either
         told = {"asof": desk.asof, "error_message": masked(f"{type(e).__name__}: {e}")}
         update_service_health(desk.store, "news", "degraded", told)
+        tell_feeds(desk)
         raise
 
 # %% ../nbs/75_steps.ipynb #0b633645
@@ -261,13 +265,20 @@ def _store_signal(tx: Tx, desk: Desk, plan: Plan, scan_result_id: int) -> int:
     )
 
 # %% ../nbs/75_steps.ipynb #dadfc128
-def _propose(desk: Desk, plan: Plan, symbol: str, quantity: int = 1) -> Proposal:
+def _campaign(view: View, plan: Plan) -> Decimal | None:
+    "How far the story behind a plan looks like a campaign, 0 to 1; null: there is no story"
+    told = view.news[view.news.story_id == plan.story_id].coordination if plan.story_id else []
+    return Decimal(str(round(told.max(), 4))) if len(told) and told.notna().any() else None
+
+
+def _propose(desk: Desk, view: View, plan: Plan, symbol: str, quantity: int = 1) -> Proposal:
     "A plan as risk takes it; stop and target are rounded so that the trade risks no more and promises no less"
     long = plan.side == PositionSide.LONG
     return Proposal(
         plan.security_id, symbol, PositionSide(plan.side), Decimal(quantity), to_tick(plan.entry_price),
         to_tick(plan.stop_price, "up" if long else "down"), to_tick(plan.target_price, "up" if long else "down"),
         plan.setup, desk.asof, plan.expires_at, plan.confidence, plan.calibrated, OrderType(plan.entry_type),
+        _campaign(view, plan),
     )  # fmt: skip
 
 # %% ../nbs/75_steps.ipynb #d1eac332
@@ -283,12 +294,12 @@ def _judge(desk: Desk, view: View, plan: Plan, signal_id: int, quotes: pd.DataFr
         view.bars,
         quotes,
     )
-    size, _ = suggest(_propose(desk, plan, symbol), book, desk.config)
+    size, _ = suggest(_propose(desk, view, plan, symbol), book, desk.config)
     decision = approve(
         desk.store,
         desk.cycle_id,
         signal_id,
-        _propose(desk, plan, symbol, max(size, 1)),
+        _propose(desk, view, plan, symbol, max(size, 1)),
         book,
         desk.config,
     )

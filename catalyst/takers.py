@@ -12,13 +12,16 @@ __all__ = ['import_bars_file', 'import_news_file', 'import_actions_file', 'data_
 # %% ../nbs/82_takers.ipynb #2649a93a
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .console import command, group, now, open_home, pairs, show
 from .core import Adjustment, Timeframe, bad, load_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../nbs/82_takers.ipynb #af5a6702
 def _bar(unit: str):
@@ -67,22 +70,26 @@ def import_bars_file(
     return _tell(a, counts, taken.findings.to_dict("records"))
 
 # %% ../nbs/82_takers.ipynb #c909606d
+def _seen(pieces: Iterable["pd.DataFrame"], bar) -> Iterator["pd.DataFrame"]:
+    "The pieces, each counted when it is done"
+    for piece in pieces:
+        yield piece
+        bar.update(len(piece))
+
+
 def import_news_file(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
     "Take in a file of news"
-    from datetime import UTC
+    from catalyst.arrivals import take_news
+    from catalyst.newsfiles import NewsFile
 
-    from catalyst.news import import_news
-    from catalyst.replay import ReplayFeed
-
-    feed = ReplayFeed(news=Path(a.file), columns=pairs("--column", a.column) or None)
-    tally = import_news(open_home(a), feed.news(datetime(1970, 1, 2, tzinfo=UTC), now()))
-    if undated := feed.undated["news"]:
-        tally.quarantined += undated
-        tally.reasons["no readable time"] += undated
-    show(tally.as_dict(), a.json)
-    return 0
+    file = NewsFile(Path(a.file), pairs("--column", a.column), a.tz, a.delay)
+    with _bar(" items") as bar:
+        tally, named, judged = take_news(open_home(a), _seen(file.frames(), bar), now())
+    counts = {**tally.as_dict(), "named": named, "judged": judged}
+    findings = [{"reason": r, "rows": n} for r, n in tally.reasons.most_common()]
+    return _tell(a, counts, findings)
 
 # %% ../nbs/82_takers.ipynb #195ec4df
 def import_actions_file(
@@ -152,7 +159,12 @@ def import_commands(
     "What can be taken in"
     imp, renamed = group(sub, "import", "take in a file"), "a column with another name"
     bars = _file(imp, "bars", import_bars_file, "take in a Parquet or CSV file of bars")
-    news = _file(imp, "news", import_news_file, "take in a Parquet or CSV file of news")
+    news = _file(
+        imp,
+        "news",
+        import_news_file,
+        "take in a file of news: Parquet, CSV, lines of JSON, or 8-K filings",
+    )
     _file(
         imp,
         "actions",
@@ -165,9 +177,11 @@ def import_commands(
         )
     length = dict(choices=list(Timeframe), default="15min")
     bars.add_argument("--timeframe", **length, help="length of the bars (default: 15min)")
-    bars.add_argument(
-        "--tz", metavar="ZONE", help="whose time the stamps are, such as America/New_York"
-    )
+    for p in (bars, news):
+        zone = "whose time the stamps are, such as America/New_York"
+        p.add_argument("--tz", metavar="ZONE", help=zone)
+    delay = "seconds from publication to receipt, where the file does not say"
+    news.add_argument("--delay", type=float, default=0, metavar="S", help=delay)
     done = "what was done to the prices (default: raw, as traded)"
     bars.add_argument("--adjusted", choices=list(Adjustment), default="raw", help=done)
     one = "a symbol whose company did not change, though its bars have a gap of months"

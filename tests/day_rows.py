@@ -133,6 +133,12 @@ class Day:
                 "news_revisions", "revision_id", feed="simulated", item_id=f"i{n}", content_hash=f"h{n}", source_id=source,
                 headline=headline, published_at=when, received_at=when + timedelta(minutes=2),
             )  # fmt: skip
+            seen = when + timedelta(minutes=2)
+            self.s.upsert(
+                "news_membership",
+                [{"revision_id": revision, "known_at": seen, "story_id": story}],
+                keys=["revision_id", "known_at"],
+            )
             label = (
                 "very_positive"
                 if tone > 0.6

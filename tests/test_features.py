@@ -23,13 +23,14 @@ def items(asof, ids, seed=4, n=120):
         draw.integers(-30 * 60, 30 * 60, n), unit="min"
     )
     received = received.as_unit("us")
+    strength = np.where(np.arange(n) % 7, draw.uniform(0, 1, n), np.nan)
     return pd.DataFrame(
         {
             "news_id": np.arange(n), "story_id": np.arange(n) // 3, "security_id": draw.choice(ids, n),
             "headline": [f"item {i}" for i in range(n)], "source_name": "wire", "source_tier": 1,
             "published_at": received - pd.to_timedelta(draw.integers(0, 600, n), unit="min"), "received_at": received,
             "tone": draw.uniform(-1, 1, n), "tone_label": "neutral", "catalyst_type": "general",
-            "catalyst_strength": np.where(np.arange(n) % 7, draw.uniform(0, 1, n), np.nan),
+            "catalyst_strength": strength, "story_strength": strength * draw.uniform(0, 1, n),
         }
     )  # fmt: skip
 
@@ -56,7 +57,7 @@ def altered(data, asof, seed):
         patterns.security_id[after].to_numpy(copy=True)
     )
     future = news.received_at > asof
-    news.loc[future, "catalyst_strength"] = 1.0
+    news.loc[future, ["catalyst_strength", "story_strength"]] = 1.0
     news.loc[future, "published_at"] = pd.Timestamp(asof).as_unit("us") - pd.Timedelta("1h")
     news = pd.concat([news, news[future].assign(news_id=lambda f: f.news_id + 1000)])
     order = draw.permutation(late.sum())  # even their order must not matter
@@ -144,14 +145,14 @@ def test_by_hand(data, security_id):
         np.testing.assert_equal(row[name], data[1].loc[(security_id, row.bar_ts), name])
 
 
-def test_catalyst_decays_and_the_best_speaks(data):
-    config = Config({"catalyst_half_life_hours": 2.0, "max_news_age_hours": 6.0})
+def test_the_strongest_story_speaks(data):
+    config = Config({"max_news_age_hours": 6.0})
     news = data[3]
     rows = features(data[0], ASOF, news=news, config=config)
     age = (pd.Timestamp(ASOF) - news.received_at).dt.total_seconds() / 3600
     for sid, row in rows.iterrows():
         mine = news[(news.security_id == sid) & (age >= 0) & (age < 6)]
-        score = mine.catalyst_strength * 0.5 ** (age[mine.index] / 2)
+        score = mine.story_strength
         assert row.news_count == len(mine)
         if score.notna().any():
             assert row.catalyst_score == pytest.approx(score.max())
@@ -163,11 +164,11 @@ def test_ties_between_items():
     bars = walk(60, ids=(1,))
     asof = bars.available_at.iloc[-1].to_pydatetime()
     news = items(asof, [1], n=3).assign(
-        received_at=pd.Timestamp(asof), catalyst_strength=0.5, news_id=[12, 11, 13]
+        received_at=pd.Timestamp(asof), story_strength=0.5, news_id=[12, 11, 13]
     )
     assert features(bars, asof, news=news).news_id[1] == 11
     older = pd.Timestamp(asof) - pd.to_timedelta([0, 60, 0], unit="min")
-    flat = news.assign(received_at=older, catalyst_strength=[0.0, 0.0, 0.0])
+    flat = news.assign(received_at=older, story_strength=[0.0, 0.0, 0.0])
     assert features(bars, asof, news=flat).news_id[1] == 12
 
 

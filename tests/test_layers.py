@@ -16,7 +16,12 @@ HOME = {  # foreign package -> the modules that may import it
     "talib": {"indicators", "patterns"},
     "papermill": {"run"},
     "exchange_calendars": {"clock"},
-    "vaderSentiment": {"catalysts"},
+    "feedparser": {"rss"},
+    "scipy": {"stories"},
+    "transformers": {"finbert"},
+    "torch": {"finbert"},
+    "requests": {"fetch", "alpaca_api"},
+    "urllib3": {"fetch", "alpaca_api"},
 }
 FILES = {f.stem: f for f in (ROOT / PKG).glob("*.py")}
 NUMBER = {

@@ -113,6 +113,7 @@ CASES = {
     "whole_shares": (proposal(quantity=D("49.5")), book()),
     "tradable": (proposal(), book(facts={1: Facts("Energy", False, TEN)})),
     "spread": (proposal(), book(facts={1: Facts("Energy", True, TEN, D("0.011"))})),
+    "news_coordination": (proposal(coordination=D("0.6")), book()),
     "after_open": (
         proposal(decided_at=TEN - HOUR),
         book(
