@@ -11,14 +11,23 @@ __all__ = ['news_top', 'news_explain', 'news_sources', 'news_clocks', 'news_impa
 
 # %% ../nbs/82_newsdesk.ipynb #8fd23920
 import argparse
+from typing import TYPE_CHECKING
 
 from .console import command, group, now, open_home, show
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../nbs/82_newsdesk.ipynb #4d137a2e
 def _asof(a: argparse.Namespace):
     from catalyst.clock import parse_instant
 
     return parse_instant(a.asof, "--asof") if a.asof else now()
+
+
+def _short(frame: "pd.DataFrame") -> "pd.DataFrame":
+    "Numbers to three digits"
+    return frame.assign(**{c: frame[c].round(3) for c in frame.select_dtypes("float")})
 
 
 def news_top(
@@ -30,7 +39,7 @@ def news_top(
 
     found = top(open_home(a), _asof(a), a.limit, a.symbol or None)
     if not a.json:
-        found = found.assign(headline=found.headline.str.slice(0, 90)).round(3)
+        found = _short(found.assign(headline=found.headline.str.slice(0, 90)))
         found = found.drop(columns=["symbols"])
     show(plain_rows(found), a.json)
     if found.empty and not a.json:
@@ -59,7 +68,7 @@ def news_sources(
     from catalyst.sources import source_table
     from catalyst.tracking import plain_rows
 
-    show(plain_rows(source_table(open_home(a), _asof(a), a.days).round(3)), a.json)
+    show(plain_rows(_short(source_table(open_home(a), _asof(a), a.days))), a.json)
     return 0
 
 
@@ -71,7 +80,7 @@ def news_clocks(
     from catalyst.tracking import plain_rows
 
     found = run_audit(open_home(a), _asof(a), a.days)
-    show(plain_rows(found.round(3)), a.json)
+    show(plain_rows(_short(found)), a.json)
     return 1 if len(found) and found.fault.notna().any() else 0
 
 
