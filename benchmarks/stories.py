@@ -33,7 +33,9 @@ def originals(rng):
         return pd.read_parquet(FILE, columns=["headline", "published_at"])
     words = np.array([f"name{i}" for i in range(4000)] + ["profit", "stock", "rises", "deal"] * 50)
     text = [" ".join(rng.choice(words, 9)) for _ in range(18_349)]
-    at = pd.Timestamp("2025-01-01", tz="UTC") + pd.to_timedelta(np.sort(rng.integers(0, 320 * 1440, len(text))), "min")
+    at = pd.Timestamp("2025-01-01", tz="UTC") + pd.to_timedelta(
+        np.sort(rng.integers(0, 320 * 1440, len(text))), "min"
+    )
     return pd.DataFrame({"headline": text, "published_at": at})
 
 
@@ -64,9 +66,20 @@ def make(n, one_window, flood):
     late = np.where(np.arange(n) < len(base), 0, rng.integers(0, 2 * 1440, n))
     at = base.published_at.iloc[of].array + pd.to_timedelta(late, "min")
     if one_window:
-        at = pd.Timestamp("2025-08-13", tz="UTC") + pd.to_timedelta(np.sort(rng.integers(0, 2 * 1440, n)), "min")
-    items = pd.DataFrame({"feed": "bench", "item_id": [f"i{k}" for k in range(n)], "content_hash": "", "headline": text})
-    return items.assign(symbols=[[]] * n, published_at=at.as_unit("us"), received_at=at.as_unit("us")), of
+        at = pd.Timestamp("2025-08-13", tz="UTC") + pd.to_timedelta(
+            np.sort(rng.integers(0, 2 * 1440, n)), "min"
+        )
+    items = pd.DataFrame(
+        {
+            "feed": "bench",
+            "item_id": [f"i{k}" for k in range(n)],
+            "content_hash": "",
+            "headline": text,
+        }
+    )
+    return items.assign(
+        symbols=[[]] * n, published_at=at.as_unit("us"), received_at=at.as_unit("us")
+    ), of
 
 
 def main():
@@ -74,12 +87,20 @@ def main():
     parser.add_argument("--items", type=int, default=120_000)
     parser.add_argument("--one-window", action="store_true")
     parser.add_argument("--same", action="store_true")
-    parser.add_argument("--judge", action="store_true", help="judge the batch first, as an import does")
+    parser.add_argument(
+        "--judge", action="store_true", help="judge the batch first, as an import does"
+    )
     args = parser.parse_args()
     items, of = make(args.items, args.one_window, args.same)
     watch = Stopwatch()
     if args.judge:
-        full = items.assign(summary="", source="bench", url="https://bench/" + items.item_id, event_at=None, revised_at=None)
+        full = items.assign(
+            summary="",
+            source="bench",
+            url="https://bench/" + items.item_id,
+            event_at=None,
+            revised_at=None,
+        )
         judged, verdicts = judge_batch(full)
         print(f"judged in {watch.seconds:.1f} s, {(verdicts.why == '').sum():,} usable")
         items, full = judged.assign(content_hash=""), None
@@ -88,10 +109,14 @@ def main():
     linked = watch.seconds
     told = memberships(items, links).groupby("revision_id").first_id.last()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{len(items):,} items: {watch.seconds:.1f} s ({linked:.1f} s for links), {len(links):,} links, {told.nunique():,} stories, peak {peak:,.0f} MB")
+    print(
+        f"{len(items):,} items: {watch.seconds:.1f} s ({linked:.1f} s for links), {len(links):,} links, {told.nunique():,} stories, peak {peak:,.0f} MB"
+    )
     if not args.same:
         first = pd.Series(told.to_numpy()[: len(of)]).groupby(of).agg(["nunique", "size"])
-        print(f"originals with copies whose copies are all in one story: {(first['nunique'] == 1)[first['size'] > 1].mean():.1%}")
+        print(
+            f"originals with copies whose copies are all in one story: {(first['nunique'] == 1)[first['size'] > 1].mean():.1%}"
+        )
     return 0
 
 

@@ -60,7 +60,9 @@ def take_news(
     store: Store,  # Where
     pieces: Iterable[pd.DataFrame],  # NEWS_COLUMNS each
     asof: datetime,  # Aware; items received later are put aside
-) -> tuple[Tally, int, int]:  # What became of the rows; items that were named; rows that were judged
+) -> tuple[
+    Tally, int, int
+]:  # What became of the rows; items that were named; rows that were judged
     "Name, store and judge news, piece by piece"
     matcher, total, named, judged = matcher_of(store), Tally("news"), 0, 0
     for piece in pieces:

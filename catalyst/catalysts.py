@@ -84,9 +84,11 @@ def checked(
 READ_SUMMARY = 300  # Characters
 
 
-def _own_tone(
-    text: str, symbol: str, names: dict[str, str | None]
-) -> tuple[float, dict[str, Any]] | None:
+_Names = dict[str, str | None]  # Ticker to company name
+_Toned = tuple[float, dict[str, Any]]  # −1 to 1, and the words
+
+
+def _own_tone(text: str, symbol: str, names: _Names) -> _Toned | None:
     "The tone of the part of a headline that speaks of one company; null: it is not named"
     patterns = {s: p for s, n in names.items() if (p := name_pattern(s, n))}
     if not (told := tone_for(text, patterns).get(symbol)):
@@ -99,9 +101,8 @@ def _own_tone(
     )
 
 # %% ../nbs/23_catalysts.ipynb #0a64d96e
-def _tone(
-    text: str, summary: str | None, symbol: str | None, names: dict[str, str | None]
-) -> tuple[float, dict[str, Any]]:
+def _tone(text: str, summary: str | None, symbol: str | None, names: _Names) -> _Toned:
+    "The tone of an item for one company, and what made it"
     if symbol and (own := _own_tone(text, symbol, names)):
         return own
     tone, words, hedge = tone_of(text)
@@ -114,6 +115,7 @@ def _tone(
 
 # %% ../nbs/23_catalysts.ipynb #0cd36745
 def _kind(low: str, summary: str | None) -> tuple[CatalystType, dict[str, str]]:
+    "The kind of an item, and the phrase, the filed item or the noise that made it"
     if (summary or "")[:5].lower() == "item ":
         kind, item = type_of_items(items_in(summary[:2000]))
         if item:
@@ -130,13 +132,11 @@ def judge(
     symbol: str | None = None,  # Ticker the item is attached to; null: judge the headline alone
     name: str | None = None,  # Its company name, when on record
     source_tier: int = 5,  # 1 best to 5 unknown
-    peers: dict[str, str | None]
-    | None = None,  # Ticker → name of all companies of the item, to tell them apart
+    peers: dict[str, str | None] | None = None,  # Ticker → name, of all companies of the item
 ) -> Judgement:  # Never null: no evidence is tone 0.0, general, weak
     "Tone, type and strength of one headline for one security"
     text = plain_text(headline)
-    low = text.lower()
-    names = {**(peers or {}), **({symbol: name} if symbol else {})}
+    low, names = text.lower(), {**(peers or {}), **({symbol: name} if symbol else {})}
     (tone, words), (kind, phrase) = _tone(text, summary, symbol, names), _kind(low, summary)
     named, asked = named_factor(text, symbol, name), low.endswith("?")
     terms = strength_terms(kind, tone, source_tier, named, asked, "noise" in phrase)
@@ -148,6 +148,7 @@ TRIES = 3  # Then a row is left alone
 PAGE = 5_000  # Rows judged in one transaction
 ALL_FAILED = 20  # Rows; a page of as many without one judgement is a fault of ours, not of the rows
 
+# %% ../nbs/23_catalysts.ipynb #4e1dd99d
 _UNJUDGED = """
 select n.news_id, n.headline, left(r.summary, 2000) as summary, x.symbol, x.name, s.source_tier, s.feed,
        coalesce(cast(n.decided_by #>> '{failed,tries}' as integer), 0) as tries,
@@ -160,7 +161,7 @@ where n.tone is null and n.received_at <= :asof and coalesce(cast(n.decided_by #
 order by n.news_id limit :page
 """
 
-# %% ../nbs/23_catalysts.ipynb #ae4ac873
+# %% ../nbs/23_catalysts.ipynb #c11a3b95
 def _try(row: dict[str, Any]) -> Judgement | str:
     "The judgement of a row, or why there is none"
     asked = ("headline", "summary", "symbol", "name", "source_tier", "peers")
@@ -193,22 +194,18 @@ from unnest(cast(:ids as bigint[]), cast(:whys as text[])) as j (news_id, why) w
 """
 
 
+def _failure(row: dict[str, Any], why: str, asof: datetime) -> dict[str, Any]:
+    "What is kept of a try that failed"
+    tries = row["tries"] + 1
+    return {"error": why, "tries": tries, "at": asof.isoformat(), "dead": tries >= TRIES}
+
+# %% ../nbs/23_catalysts.ipynb #3c15324c
 def _bury(tx: Tx, failed: list[tuple[dict[str, Any], str]], asof: datetime) -> None:
     "Record the failures of a page; rows that have failed for the last time go to quarantine"
-    told = [
-        {
-            "error": why,
-            "tries": row["tries"] + 1,
-            "at": asof.isoformat(),
-            "dead": row["tries"] + 1 >= TRIES,
-        }
-        for row, why in failed
-    ]
-    whys = [json.dumps({"failed": t}, ensure_ascii=False) for t in told]
-    tx.run(_FAILED, ids=[row["news_id"] for row, _ in failed], whys=whys)
-    dead = pd.DataFrame(
-        [row | {"why": t["error"]} for (row, _), t in zip(failed, told, strict=True) if t["dead"]]
-    )
+    told = [(row, _failure(row, why, asof)) for row, why in failed]
+    whys = [json.dumps({"failed": t}, ensure_ascii=False) for _, t in told]
+    tx.run(_FAILED, ids=[row["news_id"] for row, _ in told], whys=whys)
+    dead = pd.DataFrame([row | {"why": t["error"]} for row, t in told if t["dead"]])
     for feed, rows in dead.groupby("feed") if len(dead) else ():
         evidence, why = rows[["news_id", "symbol", "headline"]], "cannot be judged: " + rows["why"]
         quarantine(tx, "news", feed, evidence, why, asof)

@@ -53,37 +53,51 @@ def in_words(
     "8 → '8 h late', −4 → '4 h early', 0 → null"
     return f"{abs(hours)} h {'late' if hours > 0 else 'early'}" if hours else None
 
-# %% ../nbs/26_clockwork.ipynb #749534cd
-def verdict(
-    m: dict[
-        str, Any
-    ],  # Of one source: shift (hours; null: no reprints), offset, z, day (as `hours_of`), filings, lag
-    base: int | None,  # Hours that the rest of the feed is late; null: not known
-) -> tuple[
-    str | None, int, str | None
-]:  # Fault, constant hours late, witness (null: too little to say)
-    "What is wrong with a clock, and who says so"
-    local = m["labelled"] or (m["z"] is not None and m["z"] <= -(HINT_Z if base else SEASON_Z))
-    steady = m["both"] or (m["z"] is not None and m["z"] >= SEASON_Z)
-    day, shift = m["day"], m["shift"]
-    if shift is not None:
-        zone = -m["offset"] // 60
-        fits = shift + zone == 0 or (base and shift not in (0, base) and shift + zone == base)
-        labelled = m["labelled"] or (fits and not steady) or (local and shift != 0 and not base)
-        return (
-            (LOCAL, shift + zone, "reprints") if labelled else (in_words(shift), shift, "reprints")
-        )
-    if local and (base or day["far"] or -7 <= day["hours"] <= -2):
+# %% ../nbs/26_clockwork.ipynb #01c11f48
+_Verdict = tuple[str | None, int, str | None]  # Fault, constant hours late, witness
+
+
+def _seasons(m: dict[str, Any], base: int | None) -> tuple[bool, bool]:
+    "Whether a clock seems to stand still in UTC; whether it surely follows New York"
+    z = m["z"]
+    local = m["labelled"] or (z is not None and z <= -(HINT_Z if base else SEASON_Z))
+    return local, m["both"] or (z is not None and z >= SEASON_Z)
+
+# %% ../nbs/26_clockwork.ipynb #aa1aa3b4
+def _by_reprints(m: dict[str, Any], base: int | None) -> _Verdict:
+    "What reprints say, the strongest witness"
+    (local, steady), shift, zone = _seasons(m, base), m["shift"], -m["offset"] // 60
+    fits = shift + zone == 0 or (base and shift not in (0, base) and shift + zone == base)
+    labelled = m["labelled"] or (fits and not steady) or (local and shift != 0 and not base)
+    return (LOCAL, shift + zone, "reprints") if labelled else (in_words(shift), shift, "reprints")
+
+# %% ../nbs/26_clockwork.ipynb #2982708d
+def _by_the_day(m: dict[str, Any], base: int | None) -> _Verdict | None:
+    "What the seasons and the hours say; null: nothing bad"
+    day = m["day"]
+    if _seasons(m, base)[0] and (base or day["far"] or -7 <= day["hours"] <= -2):
         return LOCAL, base or (day["hours"] + 4 if day["far"] else 0), "seasons"
     if day["far"]:
         hours = base if base and abs(base - day["hours"]) <= 4 else day["hours"]
         return in_words(hours), hours, "hours"
+    return None
+
+# %% ../nbs/26_clockwork.ipynb #1ca32148
+def verdict(
+    m: dict[str, Any],  # Of one source: shift (hours late), offset, z, day, filings, lag (minutes)
+    base: int | None,  # Hours that the rest of the feed is late; null: not known
+) -> tuple[str | None, int, str | None]:  # Fault, hours late, witness (null: too little to say)
+    "What is wrong with a clock, and who says so"
+    if m["shift"] is not None:
+        return _by_reprints(m, base)
+    if found := _by_the_day(m, base):
+        return found
     if m["filings"] >= LEAST_FILINGS and m["lag"] <= EARLY:
         hours = round(m["lag"] / 60)
         return in_words(hours), hours, "filings"
     if base:
         return in_words(base), base, "feed"
-    enough = day["n"] >= LEAST_ITEMS and day["days"] >= LEAST_NIGHTS
+    enough = m["day"]["n"] >= LEAST_ITEMS and m["day"]["days"] >= LEAST_NIGHTS
     return None, 0, "hours" if enough else None
 
 # %% ../nbs/26_clockwork.ipynb #54ce4cfd
@@ -117,46 +131,62 @@ def confidence_of(
     return 0.9 if sharp else {"seasons": 0.6, "filings": 0.6, "feed": 0.5}[by]
 
 # %% ../nbs/26_clockwork.ipynb #1efb3a66
+def _of_reprints(m: dict[str, Any]) -> list[str]:
+    "The numbers of the reprints; empty: there are none"
+    if m["minutes"] is None:
+        return []
+    told = f"reprints: {m['pairs']} pairs with {m['others']} sources, {m['agreeing']} agree"
+    return [told, f"median {m['minutes']:+.0f} min, quartiles {m['spread']:.0f} min apart"]
+
+# %% ../nbs/26_clockwork.ipynb #dfb0838f
+def _of_hours(m: dict[str, Any]) -> list[str]:
+    "The numbers of the working day"
+    day = m["day"]
+    told = f"hours: {day['n']} items on {day['days']} days, {m['night']:.0%} at night"
+    best = f"{m['regular']:.0%} from 10 to 16, best fit {day['hours']:+d} h, z {day['z']:.1f}"
+    return [told, best]
+
+# %% ../nbs/26_clockwork.ipynb #1a69573a
 def evidence_of(
     m: dict[str, Any],  # As `verdict` takes it
     by: str | None,  # The witness that decided
 ) -> str:  # One line
     "The numbers behind a verdict, in words"
-    day, told = m["day"], []
-    if m["minutes"] is not None:
-        told += [f"reprints: {m['pairs']} pairs with {m['others']} sources, {m['agreeing']} agree"]
-        told += [f"median {m['minutes']:+.0f} min, quartiles {m['spread']:.0f} min apart"]
-    told += [f"hours: {day['n']} items on {day['days']} days, {m['night']:.0%} at night"]
-    told += [f"{m['regular']:.0%} from 10 to 16, best fit {day['hours']:+d} h, z {day['z']:.1f}"]
+    told = _of_reprints(m) + _of_hours(m)
     if m["z"] is not None:
-        told.append(
-            f"seasons: z {m['z']:+.1f} on {m['winter']} winter and {m['summer']} summer items"
-        )
+        counts = f"{m['winter']} winter and {m['summer']} summer items"
+        told.append(f"seasons: z {m['z']:+.1f} on {counts}")
     if m["filings"]:
         told.append(f"filings: {m['filings']} results, median {m['lag']:+.0f} min")
     return "; ".join([*told, f"decided by: {by or 'too little to say'}"])
 
-# %% ../nbs/26_clockwork.ipynb #dfb0838f
+# %% ../nbs/26_clockwork.ipynb #42ecd9ca
+_NIGHT = [21, 22, 23, 0, 1, 2, 3]  # Hours of New York
+
+
+def _day_of(own: pd.DataFrame) -> dict[str, Any]:
+    "What the readings of one source say without anybody else"
+    z, winter, summer = season_z(own)
+    days = own[own.trading]
+    m = {"items": len(own), "z": z, "winter": winter, "summer": summer, "day": hours_of(own)}
+    m["night"] = days.hour.isin(_NIGHT).mean() if len(days) else 0.0
+    return m | {"regular": days.hour.between(10, 15).mean() if len(days) else 0.0}
+
+# %% ../nbs/26_clockwork.ipynb #16c1b916
 def _measure(
     name: tuple, own: pd.DataFrame, pairs: pd.DataFrame, late: dict, local: set, lags: pd.DataFrame
 ) -> dict[str, Any]:
-    z, winter, summer = season_z(own)
-    days = own[own.trading]
+    "All numbers of one source, as `verdict` takes them"
     told = lags[(lags.feed == name[0]) & (lags.source == name[1])].minutes
-    m = {"items": len(own), "z": z, "winter": winter, "summer": summer, "day": hours_of(own)}
-    m |= {"night": days.hour.isin([21, 22, 23, 0, 1, 2, 3]).mean() if len(days) else 0.0}
-    m |= {"regular": days.hour.between(10, 15).mean() if len(days) else 0.0}
-    m |= readings_of(name, pairs, late, local) | {
-        "filings": len(told),
-        "lag": told.median() if len(told) else None,
-    }
+    m = _day_of(own) | readings_of(name, pairs, late, local)
+    m |= {"filings": len(told), "lag": told.median() if len(told) else None}
     return m | {"shift": late[name] if m["agreeing"] >= LEAST_PAIRS else None}
 
 # %% ../nbs/26_clockwork.ipynb #0029f520
 AUDIT_COLUMNS = [*KEYS, "items", "pairs", "shift_minutes", "spread_minutes", "fault", "late_hours", "confidence", "evidence"]  # fmt: skip
 LEAST_BASE = 20  # Agreeing reprints that a feed's common part needs
 
-
+# %% ../nbs/26_clockwork.ipynb #cbc99e80
 def base_of(
     measures: dict[tuple[str, str], dict[str, Any]],  # Of the sources of one feed
     whole: dict[str, Any],  # `hours_of` all of the feed
@@ -173,6 +203,28 @@ def base_of(
     return whole["hours"] if whole["far"] and not votes else None
 
 # %% ../nbs/26_clockwork.ipynb #048bc871
+def _measures(readings: pd.DataFrame, lags: pd.DataFrame) -> dict[tuple, dict[str, Any]]:
+    "The numbers of every source, each beside all others"
+    groups, pairs = dict(list(readings.groupby(KEYS))), pairs_of(readings)
+    fits = {n: hours_of(own)["fit"] for n, own in groups.items()}
+    links = agreements(pairs)
+    late = {n: h for g in tie(links, list(groups)) for n, h in settle(g, fits).items()}
+    local, at = on_new_york_time(links), [pairs.groupby(side).indices for side in ("a", "b")]
+    rows = {n: np.concatenate([i.get(n, []) for i in at]).astype(int) for n in groups}
+    told = lambda n, own: _measure(n, own, pairs.iloc[rows[n]], late, local, lags)
+    return {n: told(n, own) for n, own in groups.items()}
+
+# %% ../nbs/26_clockwork.ipynb #0e86b403
+def _judged(mine: dict[tuple, dict[str, Any]], base: int | None) -> list[list]:
+    "Rows of AUDIT_COLUMNS for the sources of one feed"
+    firm, rows = not base or any(m["shift"] is not None for m in mine.values()), []
+    for n, m in mine.items():
+        fault, hours, by = verdict(m, base)
+        told = [m["items"], m["pairs"], m["minutes"], m["spread"], fault, hours]
+        rows.append([*n, *told, confidence_of(m | {"firm": firm}, fault, by), evidence_of(m, by)])
+    return rows
+
+# %% ../nbs/26_clockwork.ipynb #cbdb731c
 def audit_clocks(
     items: pd.DataFrame,  # NEWS_COLUMNS; published_at as the feeds state it
     filings: pd.DataFrame | None = None,  # symbol, accepted_at, items (codes); null: none at hand
@@ -180,23 +232,10 @@ def audit_clocks(
 ) -> pd.DataFrame:  # AUDIT_COLUMNS, one row per feed and source; confidence null: too little to say
     "Judge every clock by reprints, seasons, hours and filings"
     readings = prepare(items, calendar)
-    groups = dict(list(readings.groupby(KEYS)))
-    pairs, lags = pairs_of(readings), filing_lags(items, filings)
-    fits = {n: hours_of(own)["fit"] for n, own in groups.items()}
-    links = agreements(pairs)
-    late = {n: h for g in tie(links, list(groups)) for n, h in settle(g, fits).items()}
-    local, at = on_new_york_time(links), [pairs.groupby(side).indices for side in ("a", "b")]
-    near = {n: pairs.iloc[np.concatenate([i.get(n, []) for i in at]).astype(int)] for n in groups}
-    found = {n: _measure(n, own, near[n], late, local, lags) for n, own in groups.items()}
-    rows = []
+    found, rows = _measures(readings, filing_lags(items, filings)), []
     for feed, own in readings.groupby("feed"):
         mine = {n: m for n, m in found.items() if n[0] == feed}
-        base = base_of(mine, hours_of(own))
-        for n, m in mine.items():
-            m["firm"] = not base or any(o["shift"] is not None for o in mine.values())
-            fault, hours, by = verdict(m, base)
-            told = [m["items"], m["pairs"], m["minutes"], m["spread"], fault, hours]
-            rows.append([*n, *told, confidence_of(m, fault, by), evidence_of(m, by)])
+        rows += _judged(mine, base_of(mine, hours_of(own)))
     table = pd.DataFrame(rows, columns=AUDIT_COLUMNS, dtype=object)
     numbers = dict.fromkeys(["shift_minutes", "spread_minutes", "confidence"], float)
     numbers |= dict.fromkeys(["items", "pairs", "late_hours"], int)
@@ -209,6 +248,14 @@ LEAST_TRUST, LEAST_FIX = (
 )  # Confidence from which a source is suspended; and from which a stamp is corrected
 
 
+def _as_local(at: pd.Series) -> pd.Series:
+    "Instants read as New York's wall clock; of a doubled hour the first, of a lost one the next"
+    wall = at.dt.tz_localize(None)
+    first = np.ones(len(wall), bool)
+    local = wall.dt.tz_localize(NEW_YORK, ambiguous=first, nonexistent="shift_forward")
+    return local.dt.tz_convert("UTC")
+
+# %% ../nbs/26_clockwork.ipynb #66d90025
 def shifted(
     items: pd.DataFrame,  # NEWS_COLUMNS
     audit: pd.DataFrame,  # As `audit_clocks` gives it
@@ -222,11 +269,7 @@ def shifted(
     told = items[KEYS].merge(known, how="left", on=KEYS).set_axis(items.index)
     at = items.published_at.dt.tz_convert("UTC")
     moved = at - pd.to_timedelta(told.late_hours.astype(float).fillna(0), "h")
-    wall = moved.dt.tz_localize(None)
-    local = wall.dt.tz_localize(
-        NEW_YORK, ambiguous=np.ones(len(wall), bool), nonexistent="shift_forward"
-    )
-    right = moved.where(told.fault != LOCAL, local.dt.tz_convert("UTC"))
+    right = moved.where(told.fault != LOCAL, _as_local(moved))
     return items.assign(
         stated_at=items.published_at, published_at=right.where(right <= items.received_at, at)
     )
@@ -239,6 +282,8 @@ select distinct on (r.feed, r.item_id) r.feed, s.source_name as source, r.headli
 from news_revisions r join news_sources s using (source_id) where r.received_at <= :asof and r.received_at > :since
 order by r.feed, r.item_id, r.received_at, r.revision_id
 """
+
+# %% ../nbs/26_clockwork.ipynb #fa5ae819
 _SHOW = """
 update news_sources s set clock_fault = a.shown from (
     select distinct on (source_id) source_id, case when late_hours <> 0 and fault = :local
@@ -247,7 +292,7 @@ update news_sources s set clock_fault = a.shown from (
 where a.source_id = s.source_id and s.clock_fault is distinct from a.shown
 """
 
-
+# %% ../nbs/26_clockwork.ipynb #48e56898
 def filings_in(
     items: pd.DataFrame,  # feed, symbols, summary, published_at
 ) -> (

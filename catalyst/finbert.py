@@ -19,7 +19,7 @@ from .core import UnavailableError, bad
 MODEL = "ProsusAI/finbert"
 _LABELS = frozenset(("positive", "negative", "neutral"))
 
-
+# %% ../nbs/22_finbert.ipynb #3cbd5ab1
 def load(
     model: str = MODEL,  # Name on the hub, or a folder
     download: bool = False,  # True: fetch it when it is not in the local cache
@@ -39,6 +39,15 @@ def load(
         raise UnavailableError(f"{model} cannot be loaded ({what}); load(download=True)") from e
 
 # %% ../nbs/22_finbert.ipynb #d1208ab7
+def _tone(answer: list[dict]) -> tuple[float, dict[str, float], float]:
+    "Good less bad, and both"
+    p = {a["label"].lower(): float(a["score"]) for a in answer}
+    if set(p) != _LABELS:
+        raise bad("the labels of the model", sorted(p), "positive, negative, neutral")
+    words = {f"finbert {k}": round(p[k], 3) for k in ("positive", "negative")}
+    return round(p["positive"] - p["negative"], 3), words, 1.0
+
+# %% ../nbs/22_finbert.ipynb #5fd8c654
 def tones_of(
     texts: Iterable[str],  # Plain texts
     judge: Callable,  # From `load`
@@ -57,16 +66,7 @@ def tones_of(
             found[i] = _tone(answer)
     return found
 
-
-def _tone(answer: list[dict]) -> tuple[float, dict[str, float], float]:
-    "Good less bad, and both"
-    p = {a["label"].lower(): float(a["score"]) for a in answer}
-    if set(p) != _LABELS:
-        raise bad("the labels of the model", sorted(p), "positive, negative, neutral")
-    words = {f"finbert {k}": round(p[k], 3) for k in ("positive", "negative")}
-    return round(p["positive"] - p["negative"], 3), words, 1.0
-
-
+# %% ../nbs/22_finbert.ipynb #42ce24c9
 def tone_of(
     text: str,  # Plain text of a headline or a sentence
     judge: Callable,  # From `load`

@@ -34,6 +34,9 @@ GRACE = timedelta(days=3)  # For bars to arrive after a horizon; then the questi
 IMPLAUSIBLE = 10.0  # A move of tenfold is a split or a wrong print, not an impact
 
 # %% ../nbs/26_impact.ipynb #7b0bb26c
+_WHO = ["news_id", "security_id", "sector_id", "market_id"]
+
+
 def questions(
     items: pd.DataFrame,  # news_id, security_id, received_at, sector_id, market_id (0: there is none)
     time: TradingTime,  # Covers the receipts and a week after
@@ -46,9 +49,6 @@ def questions(
     out = pd.DataFrame(same | {"horizon": np.tile(list(HORIZONS), n)})
     due = pd.to_datetime(time.instant(target), unit="s", utc=True).as_unit("us")
     return out.assign(span=target - start, start=start, target=target, due_at=due)
-
-
-_WHO = ["news_id", "security_id", "sector_id", "market_id"]
 
 # %% ../nbs/26_impact.ipynb #026ff8bf
 def _move(
@@ -80,6 +80,9 @@ def _why_not(
     rules[NO_MARKET], rules[WILD] = np.isnan(abnormal), np.abs(abnormal) > IMPLAUSIBLE
     return np.select(list(rules.values()), list(rules), "")
 
+# %% ../nbs/26_impact.ipynb #d4de6764
+_VALUES = ["own_return", "market_return", "sector_return", "abnormal_return", "abnormal_volume"]
+
 
 def _unknown(index: pd.Index, why: str) -> pd.DataFrame:
     "No number for any question"
@@ -87,17 +90,14 @@ def _unknown(index: pd.Index, why: str) -> pd.DataFrame:
     nat = pd.Series(pd.NaT, index, dtype="datetime64[us, UTC]")
     return out.assign(usable_from=nat, benchmark=None, reason=why)
 
-
-_VALUES = ["own_return", "market_return", "sector_return", "abnormal_return", "abnormal_volume"]
-
-# %% ../nbs/26_impact.ipynb #d4de6764
+# %% ../nbs/26_impact.ipynb #3214b7ac
 def _usable(tape: Tape, due_at: pd.Series, *bars: np.ndarray) -> pd.Series:
     "When the last of some bars was available, and no earlier than the horizon"
     last = np.max([np.where(i < 0, 0, tape.available[i]) for i in bars], axis=0)
     told = pd.Series(pd.to_datetime(last, unit="s", utc=True).as_unit("us"), due_at.index)
     return told.where(told > due_at, due_at)
 
-
+# %% ../nbs/26_impact.ipynb #16e75c4a
 def measure(
     asked: pd.DataFrame,  # From `questions`
     tape: Tape,  # What is known of prices
@@ -163,17 +163,23 @@ where n.security_id is not null and n.received_at <= :asof and (t.news_id is nul
 order by n.received_at, n.news_id
 """
 
-
-def _outcome(items: pd.DataFrame, got: pd.DataFrame, asof: datetime) -> pd.DataFrame:
-    "`got` with `open` (to be asked again), the reason of what is closed, and when to look again"
-    late = set(items.news_id[items.received_at - items.published_at > STALE])
-    old, over = got.news_id.isin(late), got.due_at <= asof
+# %% ../nbs/26_impact.ipynb #8fd45fcd
+def _put_aside(got: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    "Without the answers to items that were history when they came"
+    old = got.news_id.isin(items.news_id[items.received_at - items.published_at > STALE])
     got[_VALUES], got["reason"] = got[_VALUES].mask(old), got.reason.mask(old, OLD)
     got[["benchmark", "timeframe"]] = got[["benchmark", "timeframe"]].mask(old, None)
+    return got
+
+# %% ../nbs/26_impact.ipynb #352f0844
+def _outcome(items: pd.DataFrame, got: pd.DataFrame, asof: datetime) -> pd.DataFrame:
+    "`got` with `open` (to be asked again), the reason of what is closed, and when to look again"
+    got, now = _put_aside(got, items), pd.Timestamp(asof)
+    over = got.due_at <= asof
     closed = (got.due_at + GRACE <= asof) | got.reason.isin([OLD, IS_MARKET])
     got["open"] = got.reason.ne("") & ~closed
-    got["usable_from"] = got.usable_from.mask(got.reason.ne(""), pd.Timestamp(asof))
-    again = pd.Timestamp(asof) + (pd.Timestamp(asof) - got.due_at).clip(lower=WAIT)
+    got["usable_from"] = got.usable_from.mask(got.reason.ne(""), now)
+    again = now + (now - got.due_at).clip(lower=WAIT)
     got["look_at"] = got.due_at.where(~over, again).where(got.open)
     got["note"] = got.horizon + ": " + got.reason.where(over, "not over yet")
     return got
@@ -199,7 +205,7 @@ update news_sentiment n set ({_COLUMNS}, impact_reason) = (
 where n.news_id = any(cast(:ids as bigint[]))
 """
 
-
+# %% ../nbs/26_impact.ipynb #c0063632
 def _lines(got: pd.DataFrame) -> pd.DataFrame:
     "Of every item: its state, when to look again, and what is waited for"
     lines = pd.DataFrame({"look_at": got.groupby("news_id").look_at.min()})
@@ -207,7 +213,7 @@ def _lines(got: pd.DataFrame) -> pd.DataFrame:
     lines["state"] = np.where(lines.look_at.isna(), "done", "waiting")
     return lines.reset_index()
 
-
+# %% ../nbs/26_impact.ipynb #022f3601
 def _write(tx: Tx, got: pd.DataFrame) -> None:
     "Closed questions, and a line about every item"
     closed, lines = got[~got.open], _lines(got)
@@ -237,7 +243,7 @@ on conflict (news_id) do update set attempts = t.attempts + 1, note = excluded.n
     look_at = case when t.attempts + 1 < {TRIES} then excluded.look_at end
 """
 
-
+# %% ../nbs/26_impact.ipynb #7225db8c
 def _alone(tx: Tx, row: pd.DataFrame, error: Exception, asof: datetime) -> Tally:
     "Note the failure of one row"
     note = f"failed: {masked(str(error))[:300] or type(error).__name__}"
@@ -298,6 +304,16 @@ def _asked(tx: Tx, asof: datetime) -> pd.DataFrame:
     )
     return filled.astype({"sector_id": "int64", "market_id": "int64"})
 
+# %% ../nbs/26_impact.ipynb #3b70e4ee
+def _fill(
+    tx: Tx, items: pd.DataFrame, time: TradingTime, tapes: dict[Timeframe, Tape], asof: datetime
+) -> Tally:
+    "Answer, write and count"
+    asked = questions(items, time)
+    got = _outcome(items, pd.concat([asked, answer(asked, tapes)], axis=1), asof)
+    _write(tx, got)
+    return _tally(got)
+
 
 def fill_impacts(
     store: Store | Tx,  # Where news and bars are
@@ -311,15 +327,8 @@ def fill_impacts(
         for _, items in due.groupby(epoch(due.received_at) // _SPAN):
             dates = items.received_at.dt.date
             time = TradingTime(dates.min() - 2 * _LEAD, dates.max() + 2 * _TAIL)
-            tapes = _tapes(tx, items, time, asof)
-
-            def work(tx: Tx, some: pd.DataFrame, time=time, tapes=tapes) -> Tally:
-                asked = questions(some, time)
-                got = _outcome(some, pd.concat([asked, answer(asked, tapes)], axis=1), asof)
-                _write(tx, got)
-                return _tally(got)
-
-            tally += halved(tx, items, work, asof)
+            known = (time, _tapes(tx, items, time, asof), asof)
+            tally += halved(tx, items, lambda tx, some, known=known: _fill(tx, some, *known), asof)
     return tally
 
 # %% ../nbs/26_impact.ipynb #65416672

@@ -61,14 +61,14 @@ question
 advice
   \bshould (?:you|investors|i)\b|\bwhat (?:you|investors|to) (?:should |need to |must )?(?:know|expect|watch)|\bhere is what|\bhere's (?:what|why|how)\b|\bfacts (?:to know|worth)
   \b(?:buy|sell|hold|own|watch|consider|avoid|buying) (?:or|now|right now|today|these|in \w+ber|in august|for (?:the long|decades)|on the dip|before|at attractive)\b|\b(?:better|screaming|strong|no-brainer|must-have|still a|best) (?:buy|stock|ai stock)s?\b
-  \bstocks? (?:to (?:buy|watch|sell|own|consider|hold|avoid|stash|play)|that|moving|in focus|with|making)\b|\btime to buy|\bhow to play\b|\bdon'?t be tempted|\bif you(?:'d| had)? ?invested|\bworth (?:buying|investing|betting)
+  \bstocks? (?:to (?:buy|watch|sell|own|consider|hold|avoid|stash|play)|that|moving|in focus|with|making)\b|\btime to buy|\bhow to play\b|\bdon'?t be tempted|\bif you(?:'d| had)? ?invested|\bworth (?:buying|investing|betting)|\breasons? (?:why )?to (?:buy|sell|own|love|avoid)\b
 opinion
   \bjim cramer|\bcramer\b|\bwarren buffett|\bbillionaires?\b|\bhere'?s why\b|\bprediction\b|\((?:rating )?(?:up|down)grade\)|\bdeep dive\b|\bretirement\b|\bcould (?:soar|boom|double)
   \bvs\.? |\bversus\b|\b(?:opportunity|underrated|overlooked|unstoppable|powerhouse|checkmate)\b|\bmeet the\b|\bscreening for\b|\btrade tracker\b|\bthe (?:bull|bear) case
 """  # fmt: skip
 
 # %% ../nbs/22_kinds.ipynb #36d2fd8c
-_GENRES = r"""
+_DAILY = r"""
 wrap
   \bstock market (?:today|news)|\bdow jones (?:futures|today)|\bmarkets? wrap|\blive coverage|\(live\)|\brecap\b|\bsquawk\b|\broundup\b|\bsector update\b|\bweek in review\b|\bin focus\b|\btransactions and\b
   \b(?:midday|morning|closing|premarket|pre-market|after-hours) (?:movers|bell|brief|report|stories|gainers)|\bmorning brew\b|\bstock movers\b|\bcompany news for\b|\bstocks (?:move|are moving|moving)\b|\b(?:week|day|year) ahead\b
@@ -77,6 +77,10 @@ wrap
 preview
   \b(?:to|will) (?:report|announce|release|host|hold|webcast|present|participate|attend|speak)\b.*\b(?:results|earnings|conference|call|webcast|summit|forum)\b|\b(?:announces|sets) .{0,40}\b(?:conference call|webcast|earnings date)
   \bearnings (?:preview|season|calendar|week|loom|reminder)|\bahead of .{0,40}(?:earnings|results)|\bpre-earnings|\bbefore q[1-4] earnings|\beyes on\b.*\bearnings|\bset to report|\bwhat to watch|\bpresents at\b|\bq[1-4] potential
+"""  # fmt: skip
+
+# %% ../nbs/22_kinds.ipynb #cb4267fe
+_GENRES = r"""
 genre
   \bzacks\b|\banalyst (?:report|blog)|\btop (?:analyst|stock) reports|\btop research reports|\bcommentary\b|\btranscript\b|\bpodcast\b|\bmarketbeat\b|\bjournal report\b|\bheard on the street\b|\bof the day\b|\bcontributors and\b|\bdashboard\b|^correction to\b
   \bprice prediction|\bstock (?:forecast|prediction|outlook)|\battracting investor attention|\bheavily search|\binvestors love\b|\bon your (?:radar|watchlist)|\btrending (?:stock|ticker)s?\b|\b(?:chart|candlestick) pattern|\btotal return|\bweek in\b
@@ -87,14 +91,16 @@ law firm
   \binvestor(?:s)? (?:alert|notice|reminder|deadline)|\bshareholder(?:s)? (?:alert|notice)|\bclass action (?:deadline|reminder|alert|notice)|\bstockholders? (?:alert|investigation)|\bcontact the firm\b|\bannounces? an investigation\b
   \blaw (?:firm|offices)|\bwho (?:lost|suffered) (?:money|losses)|\brosen\b.*\binvestors|\b(?:encourages|reminds)\b.*\b(?:shareholders|stockholders|investors)\b|\bllp\b|\b(?:bronstein|pomerantz|halper sadeh|levi & korsinsky|faruqi|hagens berman|glancy|schall)\b
 """  # fmt: skip
-NOISE: list[tuple[str, str]] = rows_of(_FORMS + _GENRES)
+
+# %% ../nbs/22_kinds.ipynb #5b75bbff
+NOISE: list[tuple[str, str]] = rows_of(_FORMS + _DAILY + _GENRES)
 
 
 @cache
 def _noise() -> re.Pattern:
     return re.compile("|".join(f"(?:{e})" for _, e in NOISE))
 
-
+# %% ../nbs/22_kinds.ipynb #a5e0f054
 def noise_in(
     text: str,  # Plain lower-case headline
 ) -> str | None:  # The first words that gave it away; null: none found
@@ -162,6 +168,10 @@ results
   (?:narrower|wider|growing|record) (?:\w+,? ){0,2}?(?:loss(?:es)?|profits?|revenues?|earnings|deliveries|quarter|sales)|posts? (?:\w+ ){0,2}growth|net (?:income|loss)|quarterly (?:sales|revenues?|profits?|earnings|results)|earnings (?:beat|miss|snapshot)
   (?:beats?|miss(?:es|ed)?|tops|surpass(?:es)?|exceeds?|crushes|smashes)<GAP><MEASURE>|(?:beats?|miss(?:es|ed)?) (?:on |in )?(?:q[1-4]|revenue|earnings)|(?:after|following|post)[- ](?:\w+ )?(?:earnings|results)|(?:strong|weak|blowout|solid|robust) (?:quarter|earnings|results)
   (?:jump|soar|fall|sink|rise|drop|surge|slide|tumble|climb|slip|pop)s?(?: [\w%.'-]+){0,6} on (?:\w+ ){0,2}(?:earnings|results)|tak(?:es?|ing) (?:an? )?<MONEY> (?:hit|charge|write-?down)|impairment|write-?downs?|restate\w*|(?:revenue|profit|sales|earnings|results) (?:above|below|in line with) (?:expectations|estimates|forecasts)|(?:profit|sales|revenue) (?:hit by|surpass\w*|dented)
+"""  # fmt: skip
+
+# %% ../nbs/22_kinds.ipynb #8eaaff04
+_HOLDERS = r"""
 index_change
   (?:joins?|joining|added to|to join|removed from|dropped from|inclusion in|included in|replaces?|enters?)<GAP>?(?:the )?(?:s&p (?:500|400|600|midcap|smallcap)|nasdaq[- ]100|dow jones industrial|russell (?:1000|2000|3000)|msci)|index (?:inclusion|rebalanc\w+)
 insider
@@ -169,7 +179,7 @@ insider
   (?:<OFFICER>|officers?|directors?|insiders?|executives?)(?:,? [\w.'’-]+){0,3} (?:buys?|sells?|sold|bought|purchase[sd]|unloads?|dumps?|offloads?)<GAP>?(?:shares|stock)
 """  # fmt: skip
 
-# %% ../nbs/22_kinds.ipynb #8eaaff04
+# %% ../nbs/22_kinds.ipynb #54a5f4de
 _PEOPLE = r"""
 management
   (?:<OFFICER>|strategist|executive|exec)(?:,? [\w.'’-]+){0,5}? (?:steps? down|resigns?|to (?:leave|depart|retire|step|exit)|departs?|retires?|retirement|ousted|dies|leaves|exits?|out)\b|(?:new|next|interim) <OFFICER>|to step down|to depart\b
@@ -179,6 +189,8 @@ litigation
   lawsuits?|sues|sued|suing|class action|courts?|judge|jury|verdict|settles?|settled|settlement (?:in|with|of|over|and|agreement)|arbitration|litigation|consent decree|trademark|injunction|legal action|guilty|\w+ settlement$
   (?:patent|copyright) (?:infring\w+|fight|case|suit)|trial (?:date|begins|over|on)|goes to trial|indict\w+|seeks? (?:to (?:stop|block|dismiss)|dismissal)|dismissal of|<MONEY> (?:[\w-]+ ){0,2}settlement
 """  # fmt: skip
+
+# %% ../nbs/22_kinds.ipynb #1662fc3c
 _STATE = r"""
 regulation
   antitrust|ftc|doj|justice department|regulators?|regulatory (?:probe|approval|scrutiny|clearance|review)|export (?:controls?|licen[cs]es?|curbs?|bans?|restrictions?|rules)|sanctions?|exemptions?|investigat(?:es?|ed|ing|ion)|prob(?:es?|ed)|crackdown|executive order
@@ -186,7 +198,7 @@ regulation
   china (?:urges|tells|warns|discourages|asks|orders)|urges firms|recall(?:s|ed|ing)?|fined|nhtsa|ntsb|faa|eu (?:commission|fines?|mulls|opens|probes?)|european commission|sec (?:charges|probe|approv\w+)|ban(?:s|ned)?|block (?:\w+ )?mandate|sign(?:s|ed)? (?:\w+ )?order|tariff (?:deal|pact|truce|suspension)|trade (?:deal|truce|pact)
 """  # fmt: skip
 
-# %% ../nbs/22_kinds.ipynb #1662fc3c
+# %% ../nbs/22_kinds.ipynb #64314726
 _TRADE = r"""
 contract
   (?:wins?|won|awarded|secures?|lands?|bags|receives?|gets|clinches|signs?|signed|inks?|strikes?|reach(?:es|ed)?)<GAP>(?:[\w-]+ )?(?:contract|order|deal|agreement|award|pact)s?\b|awards<GAP>to\b
@@ -197,7 +209,9 @@ product
   (?<!first )launch(?:es|ed|ing)|to launch|unveil(?:s|ed|ing)?|introduc(?:es|ed|ing)|rolls? out|rolling out|rollout|debuts|releases? (?:new|first|its)|readies|announces (?:new|its first) [a-z]|delays (?:\w+ ){0,3}(?:version|launch|release)|(?:general|commercial) availability|begins (?:shipping|production|deliveries)
   new (?:chip|model|phone|product|service|feature|robot|ai model)s?|opens (?:[\w$.'()-]+ ){0,3}(?:stores?|plants?|marketplace|factory|facility)|offers? (?:\w+ ){0,2}(?:card|service|delivery)|adds (?:\w+ ){0,2}(?:controls|features?|support)|robotaxi (?:trial|service|launch)
 """  # fmt: skip
-_TABLES = (_BINDING, _CAPITAL, _ANALYSTS, _RESULTS, _PEOPLE, _STATE, _TRADE)
+
+# %% ../nbs/22_kinds.ipynb #e9d497a0
+_TABLES = (_BINDING, _CAPITAL, _ANALYSTS, _RESULTS, _HOLDERS, _PEOPLE, _STATE, _TRADE)
 RULES: list[tuple[CatalystType, str]] = [
     (word(CatalystType, kind), e) for t in _TABLES for kind, e in rows_of(t)
 ]
@@ -206,7 +220,7 @@ RULES: list[tuple[CatalystType, str]] = [
 _TO_FROM = re.compile(r"\btarget\b.*?\bto \$?([\d,.]*\d).{0,3} from \$?([\d,.]*\d)")
 _FROM_TO = re.compile(r"\btarget\b.*?\bfrom \$?([\d,.]*\d).{0,3} to \$?([\d,.]*\d)")
 
-
+# %% ../nbs/22_kinds.ipynb #74b060f5
 def target_moved(
     text: str,  # Plain lower-case headline
 ) -> (
@@ -215,14 +229,13 @@ def target_moved(
     "Which way an analyst's price target went, by its two figures"
     if "grade" in text:  # An upgrade or a downgrade says it outright
         return None
-    there, back = _TO_FROM.search(text), _FROM_TO.search(text)
-    if not (found := there or back):
+    if not (found := _TO_FROM.search(text) or _FROM_TO.search(text)):
         return None
     try:
         first, second = (float(g.replace(",", "")) for g in found.groups())
     except ValueError:
         return None
-    new, old = (first, second) if there else (second, first)
+    new, old = (first, second) if found.re is _TO_FROM else (second, first)
     kind = CatalystType.ANALYST_UP if new > old else CatalystType.ANALYST_DOWN
     return None if new == old else (kind, found.group()[-80:])
 
@@ -231,7 +244,7 @@ def target_moved(
 def _rules() -> list[tuple[CatalystType, re.Pattern]]:
     return [(t, re.compile(rf"(?<!\w)(?:{e})(?!\w)")) for t, e in RULES]
 
-
+# %% ../nbs/22_kinds.ipynb #7249902e
 def type_of(
     text: str,  # Plain lower-case headline
 ) -> tuple[CatalystType, str | None]:  # The kind, and its phrase; general and null: none
@@ -286,21 +299,30 @@ _LEGAL = re.compile(r"[,.]|\b(?:inc|incorporated|corp|corporation|company|compan
 _COMMON = "advanced american applied bank first general global home international micro national new royal super united us west"
 _ALIASES = {"GOOG": "Google", "GOOGL": "Google", "META": "Facebook", "BAC": "BofA", "XOM": "ExxonMobil", "JPM": "J.P. Morgan", "XYZ": "Square", "BABA": "Alibaba", "RTX": "Raytheon"}  # fmt: skip
 
+# %% ../nbs/22_kinds.ipynb #854d2a4b
+def _spellings(name: str | None) -> set[str]:
+    "How a company is called: without its legal form, and by its first word where that is its own"
+    words = " ".join(_LEGAL.sub(" ", name or "").split()).strip(" &")
+    said = {words} if len(words) > 1 else set()
+    if words and len(first := words.split()[0]) > 3 and first.lower() not in _COMMON.split():
+        said.add(first)
+    return said | {s.title() if s.isupper() else s.upper() for s in said if len(s) > 3}
 
+# %% ../nbs/22_kinds.ipynb #1af6ff13
+def _of_ticker(symbol: str) -> set[str]:
+    "How a ticker is written; one letter alone would be found everywhere"
+    short = {f"({symbol})", f"${symbol}", f":{symbol}"}
+    said = {symbol} if len(symbol) > 1 else short
+    return said | ({_ALIASES[symbol]} if symbol in _ALIASES else set())
+
+# %% ../nbs/22_kinds.ipynb #bc6f8b09
 @lru_cache(maxsize=20_000)
 def name_pattern(
     symbol: str | None,  # Ticker
     name: str | None,  # Company name on record
 ) -> re.Pattern | None:  # Reads plain text with its case kept; null: nothing to look for
     "What a headline that means this company would contain"
-    words = " ".join(_LEGAL.sub(" ", name or "").split()).strip(" &")
-    spellings = {words} if len(words) > 1 else set()
-    if words and len(first := words.split()[0]) > 3 and first.lower() not in _COMMON.split():
-        spellings.add(first)
-    spellings |= {s.title() if s.isupper() else s.upper() for s in spellings if len(s) > 3}
-    if symbol:
-        spellings |= {symbol} if len(symbol) > 1 else {f"({symbol})", f"${symbol}", f":{symbol}"}
-        spellings |= {_ALIASES[symbol]} if symbol in _ALIASES else set()
+    spellings = _spellings(name) | (_of_ticker(symbol) if symbol else set())
     either = "|".join(re.escape(s) for s in sorted(spellings))
     return re.compile(rf"(?<!\w)(?:{either})(?!\w)") if spellings else None
 

@@ -211,7 +211,7 @@ def _write(tx: Tx, items: pd.DataFrame) -> None:
     if tx.value("select max(revision_id) from news_revisions") > mark:
         _retell(tx, mark)
 
-
+# %% ../nbs/21_news.ipynb #6f2fd551
 def _counts(v: Verdicts) -> Tally:
     "What became of the rows of a batch"
     good = v.why == ""
@@ -220,7 +220,7 @@ def _counts(v: Verdicts) -> Tally:
     tally.reasons.update([*v.why[~good], *(what for told in mended for what in told.split("; "))])
     return tally
 
-
+# %% ../nbs/21_news.ipynb #549ef524
 def store_news(
     store: Store | Tx,  # Where
     frame: pd.DataFrame,  # NEWS_COLUMNS, from any feed: a whole batch, or a piece of one

@@ -19,7 +19,6 @@ from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from .clock import aware
 from .core import InputError, UnavailableError, bad
@@ -129,13 +128,6 @@ def read_times(
     return at, values.astype(object).where(values.notna(), None)
 
 # %% ../nbs/17_newsfiles.ipynb #97dc5ffc
-def _host(url: object) -> str:
-    try:
-        return (urlsplit(str(url or "")).hostname or "").removeprefix("www.")
-    except ValueError:
-        return ""
-
-
 def _clocks(raw: "pd.DataFrame", zone: Any, delay: timedelta) -> dict[str, "pd.Series"]:
     "The four clocks: instants, or what stands there"
     import pandas as pd
@@ -171,8 +163,7 @@ def arrange(
     out["feed"] = out.feed.fillna(feed).replace("", feed)
     out["item_id"] = [("" if v is None else str(v)) for v in out.item_id]
     out["symbols"] = pd.Series([tickers(v) for v in out.symbols], out.index, dtype=object)
-    hosts = [s or _host(u) for s, u in zip(out.source, out.url, strict=True)]
-    out["source"] = pd.Series(hosts, out.index, dtype=object)
+    out["source"] = out.source.fillna("")
     return out.assign(**_clocks(raw, zone, delay))[NEWS_COLUMNS].reset_index(drop=True)
 
 # %% ../nbs/17_newsfiles.ipynb #346a3d99

@@ -48,7 +48,7 @@ def _lanes(stories: pd.DataFrame) -> dict[str, int]:
     order = sorted(kinds.index, key=lambda k: (-kinds[k], k))
     return {k: min(i, LANES) for i, k in enumerate(order)}
 
-
+# %% ../nbs/79_newspage.ipynb #34c369e5
 def _dot(s: Any, x: Scale, y: float) -> Html:
     "One story"
     tone = 0.0 if missing(s.tone) else s.tone
@@ -58,6 +58,16 @@ def _dot(s: Any, x: Scale, y: float) -> Html:
     told = f"{s.known_at.tz_convert(NEW_YORK):%d %b %H:%M} {who}{s.headline[:160]} ({strength:.2f})"
     place = {"cx": x(s.known_at.timestamp()), "cy": round(y, 1), "r": round(2 + 6 * strength, 1)}
     return el("circle", el("title", told), fill=colour, fill_opacity=0.75, **place)
+
+# %% ../nbs/79_newspage.ipynb #f5e4ab69
+def _frame(day: Day, end: Any, lanes: dict[str, int], x: Scale, height: float) -> list[Html]:
+    "Names of lanes, open and close"
+    marks = [t for t in (day.session.opens, day.session.closes) if t <= end]
+    shapes = [line(x(t.timestamp()), 6, x(t.timestamp()), height - 22, "grid") for t in marks]
+    when = ((x(t.timestamp()), f"{t.astimezone(NEW_YORK):%H:%M}") for t in marks)
+    shapes += [label(at, height - 8, text, "middle") for at, text in when]
+    names = {n: "other kinds" if n == LANES else k.replace("_", " ") for k, n in lanes.items()}
+    return shapes + [label(112, n * LANE + 20, text, "end") for n, text in sorted(names.items())]
 
 
 def timeline(
@@ -72,14 +82,7 @@ def timeline(
     lanes = _lanes(seen)
     height = (max(lanes.values()) + 1) * LANE + 30
     x = scale(start.timestamp(), max(end, day.session.opens).timestamp(), 120, ACROSS - 12)
-    marks = [t for t in (day.session.opens, day.session.closes) if start <= t <= end]
-    names = {n: "other kinds" if n == LANES else k.replace("_", " ") for k, n in lanes.items()}
-    shapes = [line(x(t.timestamp()), 6, x(t.timestamp()), height - 22, "grid") for t in marks]
-    shapes += [
-        label(x(t.timestamp()), height - 8, f"{t.astimezone(NEW_YORK):%H:%M}", "middle")
-        for t in marks
-    ]
-    shapes += [label(112, n * LANE + 20, text, "end") for n, text in sorted(names.items())]
+    shapes = _frame(day, end, lanes, x, height)
     at = seen.catalyst_type.astype(object).fillna("not judged").map(lanes)
     shapes += [_dot(s, x, lane * LANE + 16) for s, lane in zip(seen.itertuples(), at, strict=True)]
     told = f"{count(len(seen), 'story', 'stories')} of the session by kind and time; size is strength, colour is tone"
@@ -99,7 +102,7 @@ def arithmetic(
     cap = f", at most {s.cap:g}" if s.cap < 1 else ""
     return f"{' × '.join(told)} = {s.strength:.3f}{cap}"
 
-
+# %% ../nbs/79_newspage.ipynb #f600901c
 def _story(s: Any) -> Html:
     "One story as a quotation"
     kind = "not judged" if missing(s.catalyst_type) else s.catalyst_type.replace("_", " ")
@@ -137,7 +140,7 @@ _SOURCES = [
     ("Clock", lambda r: "not checked" if missing(r.clock_checked_at) else "sound" if missing(r.clock_fault) else tag(r.clock_fault, "loss"), ""),
 ]  # fmt: skip
 
-
+# %% ../nbs/79_newspage.ipynb #848194f4
 def news_section(
     day: Day,  # From `read_day`
 ) -> Iterable[Html]:

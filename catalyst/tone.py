@@ -39,12 +39,12 @@ def plain_text(
 DEAD, HEDGED, LISTED = 0.25, 0.7, 0.4
 _LISTED = re.compile(r"\bstocks? to (?:buy|watch|own|hold|avoid|consider|sell|know)|\bwhat (?:to expect|you (?:need|should))|\bthings to know|\bhere's what|\btranscript\b|\bearnings (?:preview|calendar|scheduled)|\bmarket size|\bbest [\w ]{0,30}(?:stocks?|funds?|etfs?)\b|\b(?:growth|dividend|ai|tech) stocks to\b|\bcagr\b|\bis trending\b|\btrending stock")  # fmt: skip
 
-
+# %% ../nbs/22_tone.ipynb #af7bbb32
 def _hedge(r: Reading) -> float:
     "What a hedge or a list leaves of the sum"
     return (HEDGED if any(u.role == "h" for u in r.units) else 1.0) * (LISTED if _LISTED.search(r.low) else 1.0)  # fmt: skip
 
-
+# %% ../nbs/22_tone.ipynb #af2e44e4
 def _squeeze(terms: list[Term], hedge: float) -> tuple[float, dict[str, float], float]:
     "The sum of `terms` as a tone, with their words"
     words: dict[str, float] = {}
@@ -59,7 +59,7 @@ def _squeeze(terms: list[Term], hedge: float) -> tuple[float, dict[str, float], 
         hedge,
     )
 
-
+# %% ../nbs/22_tone.ipynb #42059961
 def tone_of(
     text: str,  # Plain text of a headline or a sentence
 ) -> tuple[float, dict[str, float], float]:  # Tone −1 to 1; words and their values; hedge factor
@@ -80,7 +80,7 @@ def label_of(
     return ToneLabel.VERY_NEGATIVE if tone <= -0.5 else ToneLabel.NEGATIVE
 
 # %% ../nbs/22_tone.ipynb #6c031e3c
-_SIDES = r"""
+_DEEDS = r"""
 0 -1.2: sues?|sued|suing|accuses?|accused|charges|charged|fines?|fined|probes|probed|investigat(?:es|ing|ed)|raids|raided|downgrad(?:es|ed)|penali[sz]ed
 0 -1.0: ditch(?:es|ed)|dump(?:s|ed)|blocks|blocked|bans|banned|slams|slammed|blames|bearish on|bets against|shorts|drops (?=\w+ as)
 0 1.2: (?:to |will )?acquires?|(?:to |will )buy|buys|buying|bids? for|takes over|acquired|acquiring|bought|in talks to (?:buy|acquire)|offers? to buy|upgrad(?:es|ed)|takeover of|acquisition of|bid for
@@ -88,19 +88,26 @@ _SIDES = r"""
 1.2 -0.8: beats|outpaces|overtakes|surpasses|outperforms|outshines|dethrones|defeats|wins (?:\w+ ){0,3}(?:over|against)
 -1.0 1.0: loses (?:\w+ ){0,3}to|lags|trails|cedes (?:\w+ ){0,3}to
 0.8 0.8: partners with|teams up with|settles with|(?:signs|inks|strikes|wins|lands) (?:[\w$.]+ ){0,4}(?:with|from)|joins forces with
+"""  # fmt: skip
+
+# %% ../nbs/22_tone.ipynb #d7028191
+_BROKERS = r"""
 0 1.0: (?:raises?|lifts?|hikes?|boosts?|ups|raised)(?=.{0,60}\b(?:price target|target price|pt|rating)\b)
 0 -1.0: (?:cuts?|lowers?|trims?|slash(?:es)?|reduces|lowered)(?=.{0,60}\b(?:price target|target price|pt|rating)\b)
 0 1.0: (?:initiates|starts|rates|reiterates|maintains|keeps)(?=.{0,60}\b(?:buy|overweight|outperform)\b)
 0 -1.0: (?:initiates|starts|rates|reiterates|maintains|keeps)(?=.{0,60}\b(?:sell|underweight|underperform)\b)
 0 0: (?:initiates|starts|rates|reiterates|maintains|keeps)(?=.{0,60}\b(?:neutral|hold|equal ?weight)\b)
 """  # fmt: skip
-_EFFECTS = [tuple(map(float, h.split())) for h, _ in (x.split(": ", 1) for x in _SIDES.strip().splitlines())]  # fmt: skip
-_VERB = re.compile(r"\b(?:" + "|".join(f"(?P<v{i}>{x.split(': ', 1)[1]})" for i, x in enumerate(_SIDES.strip().splitlines())) + r")(?!\w)")  # fmt: skip
+
+# %% ../nbs/22_tone.ipynb #2f3f524e
+_SIDES = [row.split(": ", 1) for row in (_DEEDS + _BROKERS).splitlines() if row]
+_EFFECTS = [tuple(map(float, head.split())) for head, _ in _SIDES]
+_VERB = re.compile(r"\b(?:" + "|".join(f"(?P<v{i}>{x})" for i, (_, x) in enumerate(_SIDES)) + r")(?!\w)")  # fmt: skip
 _BY = re.compile(r" (?:by|at)\b")
 _BEFORE = re.compile(r"\b(?:by|at|says)\s*$|[:-]\s*$")
 _SAYS = re.compile(r"\s+(?:says?|sees|expects|predicts|thinks|analysts?)\b")
 
-
+# %% ../nbs/22_tone.ipynb #06498e2e
 class Mention(NamedTuple):
     "A company in a text"
 
@@ -108,16 +115,23 @@ class Mention(NamedTuple):
     end: int
     name: str
 
+# %% ../nbs/22_tone.ipynb #aec6e05b
+def _spelt(name: str, pattern: str | re.Pattern) -> re.Pattern:
+    "The expression that finds the company `name`"
+    if not isinstance(pattern, str | re.Pattern):
+        raise bad(f"the pattern of {name}", pattern, "a spelling or a compiled expression")
+    if isinstance(pattern, str):
+        return re.compile(rf"(?<!\w){re.escape(pattern)}(?!\w)")
+    return pattern
+
 
 def _mentions(text: str, patterns: Mapping[str, str | re.Pattern]) -> list[Mention]:
     "Where the companies stand in `text`, from left to right"
     found = []
     for name, pattern in patterns.items():
-        if not isinstance(pattern, str | re.Pattern):
-            raise bad(f"the pattern of {name}", pattern, "a spelling or a compiled expression")
-        if isinstance(pattern, str):
-            pattern = re.compile(rf"(?<!\w){re.escape(pattern)}(?!\w)")
-        found += [Mention(*m.span(), name) for m in pattern.finditer(text) if m.group()]
+        found += [
+            Mention(*m.span(), name) for m in _spelt(name, pattern).finditer(text) if m.group()
+        ]
     return sorted(found)
 
 # %% ../nbs/22_tone.ipynb #0ea342ed
@@ -125,17 +139,20 @@ def _breaks(r: Reading) -> list[int]:
     "Where clauses end, as places in the text"
     return [r.spans[u.first][0] for u in r.units if u.role in ("end", "but", "b", ",")]
 
+# %% ../nbs/22_tone.ipynb #942a0e04
+def _parties(r: Reading, m: re.Match, mentions: list[Mention], hard: list[int]) -> tuple[list, list]:  # fmt: skip
+    "The companies on the two sides of the verb `m`; each list has one or none"
+    left = [x for x in mentions if x.end <= m.start() and not any(x.end <= b < m.start() for b in hard)]  # fmt: skip
+    right = [x for x in mentions if x.start >= m.end() and not any(m.end() <= b < x.start for b in hard)]  # fmt: skip
+    return (right[:1], left[-1:]) if _BY.match(r.low, m.end()) else (left[-1:], right[:1])
+
 
 def _sides(r: Reading, mentions: list[Mention]) -> tuple[list[tuple[str, Term]], list[tuple[int, int]]]:  # fmt: skip
     "Effects of verbs with two sides, each with its company, and the places they use up"
     effects, used = [], []
     hard = [r.spans[u.first][0] for u in r.units if u.role in ("end", "but")]
     for m in _VERB.finditer(r.low):
-        left = [x for x in mentions if x.end <= m.start() and not any(x.end <= b < m.start() for b in hard)]  # fmt: skip
-        right = [x for x in mentions if x.start >= m.end() and not any(m.end() <= b < x.start for b in hard)]  # fmt: skip
-        subject, target = left[-1:], right[:1]
-        if _BY.match(r.low, m.end()):
-            subject, target = right[:1], left[-1:]
+        subject, target = _parties(r, m, mentions, hard)
         gives = _EFFECTS[int(m.lastgroup[1:])]
         if not target and (not subject or gives[0]):
             continue
@@ -155,7 +172,7 @@ def _speakers(r: Reading, mentions: list[Mention]) -> set[Mention]:
     more = len({m.name for m in mentions}) > 1
     return said | {m for m in mentions if more and _SAYS.match(r.low, m.end)}
 
-
+# %% ../nbs/22_tone.ipynb #71060aee
 def _owners(term: Term, breaks: list[int], mentions: list[Mention], low: str) -> set[str]:
     "The companies whose news `term` is; empty when it is nobody's"
     begin = max([b for b in breaks if b < term.start], default=-1)
@@ -171,6 +188,24 @@ def _owners(term: Term, breaks: list[int], mentions: list[Mention], low: str) ->
     return {m.name for m in chosen}
 
 # %% ../nbs/22_tone.ipynb #36a1e642
+def _share(
+    r: Reading,
+    own: dict[str, list[Term]],  # Company → its terms; added to
+    told: list[Mention],
+    used: list[tuple[int, int]],  # Places of verbs with two sides
+) -> list[Term]:  # What belongs to nobody
+    "Give each term of `r` to its owners"
+    everybody, breaks = [], _breaks(r)
+    for t in terms_of(r, alone=True):
+        if any(t.start < b and t.end > a for a, b in used):
+            continue
+        names = _owners(t, breaks, told, r.low)
+        for name in names:
+            own[name].append(t)
+        everybody += [] if names else [t]
+    return everybody
+
+# %% ../nbs/22_tone.ipynb #1c1969d3
 def tone_for(
     text: str,  # Plain text, its case kept
     name_patterns: Mapping[str, str | re.Pattern],  # Company → its spelling, or an expression
@@ -179,17 +214,10 @@ def tone_for(
     if not (mentions := _mentions(text, name_patterns)):
         return {}
     r = read(text)
-    speakers, breaks, hedge = _speakers(r, mentions), _breaks(r), _hedge(r)
+    speakers, hedge = _speakers(r, mentions), _hedge(r)
     told = [m for m in mentions if m not in speakers]
     effects, used = _sides(r, mentions)
     own = {m.name: [t for n, t in effects if n == m.name] for m in mentions}
-    everybody = []
-    for t in terms_of(r, alone=True):
-        if any(t.start < b and t.end > a for a, b in used):
-            continue
-        names = _owners(t, breaks, told, r.low)
-        for name in names:
-            own[name].append(t)
-        everybody += [] if names else [t]
+    everybody = _share(r, own, told, used)
     silent = {m.name for m in speakers} - {m.name for m in told}
     return {n: _squeeze(ts or ([] if n in silent else everybody), hedge) for n, ts in own.items()}

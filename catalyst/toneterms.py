@@ -26,7 +26,7 @@ _SHORT = frozenset("adj est inc corp co ltd vs mr ms dr no approx rs st jr avg u
 _STOP = _ENDS | {"but", "as", "while", "after", "despite"}
 _GAP = frozenset("~")
 
-
+# %% ../nbs/21_toneterms.ipynb #88326b4d
 class Unit(NamedTuple):
     "A word or phrase with a role, and the places of its tokens"
 
@@ -35,7 +35,7 @@ class Unit(NamedTuple):
     role: str
     value: float
 
-
+# %% ../nbs/21_toneterms.ipynb #d1e49616
 @dataclass(slots=True)
 class Reading:
     "A sentence as the rules see it"
@@ -45,34 +45,41 @@ class Reading:
     spans: list[tuple[int, int]]
     units: list[Unit]
 
-
+# %% ../nbs/21_toneterms.ipynb #90421ace
 def _follows(words: list[str], i: int, steps: list) -> int:
     "The place after `steps` when they stand at `i`; 0 when not"
     if not steps:
         return i
     wanted, optional = steps[0]
     if wanted == _GAP:
-        for j in range(i, min(i + 5, len(words))):
-            if end := _follows(words, j, steps[1:]):
-                return end
-            if words[j] in _STOP:
-                return 0
-        return 0
+        return _over_gap(words, i, steps[1:])
     if i < len(words) and words[i] in wanted:
         return _follows(words, i + 1, steps[1:])
     return _follows(words, i, steps[1:]) if optional else 0
 
+
+def _over_gap(words: list[str], i: int, steps: list) -> int:
+    "The place after `steps` when they stand up to four words behind `i`"
+    for j in range(i, min(i + 5, len(words))):
+        if end := _follows(words, j, steps):
+            return end
+        if words[j] in _STOP:
+            return 0
+    return 0
+
 # %% ../nbs/21_toneterms.ipynb #55004d7d
-def _unit(words: list[str], i: int) -> Unit | None:
-    "The unit that begins at `i`"
-    w, best = words[i], None
-    for steps, role, value in phrases().get(w, ()):
+def _phrase(words: list[str], i: int) -> Unit | None:
+    "The longest phrase that begins at `i`"
+    best = None
+    for steps, role, value in phrases().get(words[i], ()):
         if (end := _follows(words, i + 1, steps)) and (best is None or end > best.after):
             best = Unit(i, end, role, value)
-    if best:
-        return best
-    if found := lexicon().get(w):
-        return Unit(i, i + 1, *found)
+    return best
+
+# %% ../nbs/21_toneterms.ipynb #4c9ac744
+def _mark(words: list[str], i: int) -> Unit | None:
+    "The mark, or the signed percentage, at `i`"
+    w = words[i]
     if w == "." and i and words[i - 1] in _SHORT:
         return None
     if w in _ENDS or w in ",()":
@@ -82,31 +89,55 @@ def _unit(words: list[str], i: int) -> Unit | None:
     return None
 
 
+def _unit(words: list[str], i: int) -> Unit | None:
+    "The unit that begins at `i`"
+    if best := _phrase(words, i):
+        return best
+    if found := lexicon().get(words[i]):
+        return Unit(i, i + 1, *found)
+    return _mark(words, i)
+
+# %% ../nbs/21_toneterms.ipynb #c29f467f
 @cache
 def _known() -> frozenset[str]:
     "Words with which a unit may begin"
     return frozenset(lexicon()) | frozenset(phrases())
 
 
-def read(
-    text: str,  # Plain text, any case
-) -> Reading:  # Its words, and the units among them
-    "`text` as the rules see it"
-    text = text[:LONGEST]
-    low = text.lower()
-    if len(low) != len(text):  # A letter whose small form is two
-        low = "".join(s if len(s := c.lower()) == 1 else c for c in text)
-    low = _HYPHEN.sub(" ", low)
-    tokens = list(_TOKEN.finditer(low))
-    words = [m.group() for m in tokens]
-    words = [w[:-2] if w.endswith("'s") else "$" if w[0] == "$" and w[1:2].isalpha() else w for w in words]  # fmt: skip
+def _units(words: list[str]) -> list[Unit]:
+    "The units of a sentence, from left to right"
     units, i, known = [], 0, _known()
     while i < len(words):
         unit = _unit(words, i) if words[i] in known or not words[i][0].isalpha() else None
         i = unit.after if unit else i + 1
         if unit:
             units.append(unit)
-    return Reading(low, words, [m.span() for m in tokens], units)
+    return units
+
+# %% ../nbs/21_toneterms.ipynb #db12a5fc
+def _lower(text: str) -> str:
+    "`text` in lower case and of the same length, hyphens as blanks"
+    low = text.lower()
+    if len(low) != len(text):  # A letter whose small form is two
+        low = "".join(s if len(s := c.lower()) == 1 else c for c in text)
+    return _HYPHEN.sub(" ", low)
+
+
+def _plain(word: str) -> str:
+    "A possessive as its noun, a cashtag as `$`"
+    if word.endswith("'s"):
+        return word[:-2]
+    return "$" if word[0] == "$" and word[1:2].isalpha() else word
+
+# %% ../nbs/21_toneterms.ipynb #ac1bb46f
+def read(
+    text: str,  # Plain text, any case
+) -> Reading:  # Its words, and the units among them
+    "`text` as the rules see it"
+    low = _lower(text[:LONGEST])
+    tokens = list(_TOKEN.finditer(low))
+    words = [_plain(m.group()) for m in tokens]
+    return Reading(low, words, [m.span() for m in tokens], _units(words))
 
 # %% ../nbs/21_toneterms.ipynb #afd381bb
 _TELLING = frozenset("dtaep")
@@ -152,7 +183,7 @@ def _ahead(r: Reading, u: int, reach: int) -> int | None:
             found = k
     return found
 
-
+# %% ../nbs/21_toneterms.ipynb #1cd00512
 def _behind(r: Reading, u: int, reach: int = 12) -> int | None:
     "The figure before the movement `u`"
     for k in range(u - 1, -1, -1):
@@ -163,7 +194,7 @@ def _behind(r: Reading, u: int, reach: int = 12) -> int | None:
             return k
     return None
 
-
+# %% ../nbs/21_toneterms.ipynb #2212d72d
 def _figure(r: Reading, u: int) -> int | None:
     "The place of the figure that the movement `u` moves"
     unit = r.units[u]
@@ -184,7 +215,7 @@ class Term:
     end: int
     words: str
 
-
+# %% ../nbs/21_toneterms.ipynb #394f3ef4
 _BARE = frozenset("up down add adds added adding edge edged edges widen widens widening improve lead".split())  # fmt: skip
 _AMOUNT = frozenset("from sharply by about some nearly more over almost slightly on strongly another".split())  # fmt: skip
 _UNMOVED = {"d": 0.7, "t": 0.35, "a": 0.5}
@@ -195,6 +226,14 @@ def _term(r: Reading, u: int, value: float, other: int | None = None) -> Term:
     places = sorted({u, u if other is None else other})
     spans = [(r.spans[r.units[p].first][0], r.spans[r.units[p].after - 1][1]) for p in places]
     return Term(u, value, spans[0][0], spans[-1][1], " ".join(r.low[a:b] for a, b in spans))
+
+# %% ../nbs/21_toneterms.ipynb #0320a8a7
+def _unmoved(r: Reading, unit: Unit) -> float:
+    "The value of a movement that has no figure; 0 when it says nothing"
+    then = (r.words[unit.after : unit.after + 1] or [" "])[0]
+    if then[0] in "+-$€£0123456789" or then in _AMOUNT:
+        return 0.8 * unit.value
+    return 0.0 if r.words[unit.first] in _BARE else unit.value * _UNMOVED[unit.role]
 
 
 def _moves(r: Reading, weights: list[float]) -> tuple[list[Term], set[int]]:
@@ -208,11 +247,8 @@ def _moves(r: Reading, weights: list[float]) -> tuple[list[Term], set[int]]:
             moved.add(figure)
             terms.append(_term(r, u, unit.value * r.units[figure].value * weights[u], figure))
             continue
-        then = (r.words[unit.after : unit.after + 1] or [" "])[0]
-        if then[0] in "+-$€£0123456789" or then in _AMOUNT:
-            terms.append(_term(r, u, 0.8 * unit.value * weights[u]))
-        elif r.words[unit.first] not in _BARE:
-            terms.append(_term(r, u, unit.value * _UNMOVED[unit.role] * weights[u]))
+        if factor := _unmoved(r, unit):
+            terms.append(_term(r, u, factor * weights[u]))
     return terms, moved
 
 # %% ../nbs/21_toneterms.ipynb #855c8234
@@ -231,7 +267,7 @@ def _events(r: Reading, weights: list[float], moved: set[int]) -> list[Term]:
             terms.append(_term(r, u, value * weights[u]))
     return terms
 
-
+# %% ../nbs/21_toneterms.ipynb #5f819c73
 def _turned(r: Reading, term: Term) -> None:
     "Turn `term` round where a negation, or for bad news a relief, stands up to four words before"
     first = r.units[term.unit].first
@@ -255,7 +291,7 @@ _GAINS = re.compile(r"profit|earnings|income|ebit|result")
 _SCALE = {"bn": 1000.0, "billion": 1000.0, "b": 1000.0, "c": 0.01, "cent": 0.01, "cents": 0.01}
 _CENTS = frozenset(("c", "cent", "cents"))
 
-
+# %% ../nbs/21_toneterms.ipynb #2d00c2b6
 def _amounts(m: re.Match) -> tuple[float, float] | None:
     "The two numbers in one unit; null when one is a year"
     (a, ua), (b, ub) = m.group(1, 2), m.group(5, 6)
@@ -265,7 +301,7 @@ def _amounts(m: re.Match) -> tuple[float, float] | None:
     ua, ub = ua or (None if ub in _CENTS else ub), ub or (None if ua in _CENTS else ua)
     return x * _SCALE.get(ua or "", 1.0), y * _SCALE.get(ub or "", 1.0)
 
-
+# %% ../nbs/21_toneterms.ipynb #73259803
 def _beside(low: str) -> tuple[re.Match, float] | None:
     "Two numbers of one figure, and what they say; ±1.6 is a turn"
     for m in _BESIDE.finditer(low):
@@ -298,7 +334,7 @@ def _compare(r: Reading, terms: list[Term]) -> list[Term]:
         return terms
     return [t for t in terms if t not in near or r.units[t.unit].role != "f"] + [term]
 
-
+# %% ../nbs/21_toneterms.ipynb #eed5bd27
 def terms_of(
     r: Reading,  # From `read`
     alone: bool = False,  # True: each clause is read for its own company

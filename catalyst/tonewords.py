@@ -1,6 +1,6 @@
 """The words and phrases of financial news, what each does in a sentence, and what it is worth
 
-These are tables, and the two functions that look into them. A word has a role and a value: a figure of the balance sheet, a
+These are tables, and the functions that look into them. A word has a role and a value: a figure of the balance sheet, a
 movement, an event, a negation, a hedge, the opening of a clause. The tables are our own, written for headlines and for the
 sentences of company reports; no list of others is in them. The next page, `toneterms`, reads sentences with them."""
 
@@ -13,103 +13,200 @@ __all__ = ['event_values', 'lexicon', 'phrases']
 from functools import cache
 
 # %% ../nbs/20_tonewords.ipynb #836db5b9
-_FIGURES = """
-1.0: economy listing profit profits sale sales revenue revenues earnings eps income ebit ebitda ebita turnover margin margins order orders demand shares stock stocks index sensex nifty futures orderbook backlog bookings deliveries shipments volumes
-1.0: volume output production traffic passengers subscribers users customers rating ratings productivity gdp exports jobs employment payrolls confidence sentiment dividend dividends payout receipts fees net topline bottomline returns
-1.0: result results cashflow premiums market markets equities indices dow nasdaq s&p ftse dax capacity efficiency rupee yuan yen euro pound lira peso ruble sterling profitability value valuation savings pt occupancy lending deposits
-1.0: assets liquidity position cash performance growth crude oil gold silver copper bitcoin headcount staff workforce personnel positions roles employees workers adoption visibility activity presence
-1.4: guidance outlook forecast forecasts view target targets pat
-0.25: price prices stake spending capex investment investments capital funds fund holding holdings bet bets rate rates yield yields imports inventory inventories weight interest bar tax supply loans tonnage emissions dollar temperatures
-0.25: wages pay salaries exposure
--1.0: loss losses cost costs expense expenses debt debts unemployment impairment impairments charges writedowns provisions inflation delays claims duties deficit shortfall risk risks fears fear concern concerns worries worry tension
--1.0: tensions uncertainty pressure pressures doubts jobless npas npa delinquencies defaults churn bankruptcies complaints emission taxes levy vacancy liabilities outflows outflow overcapacity gap leverage hurdles restrictions
--1.0: competition turmoil volatility panic
-"""
-
-
 def _rows(table: str) -> list[tuple[str, list[str]]]:
     "Head and words of each row of a table"
     rows = (line.split(": ", 1) for line in table.splitlines() if line)
     return [(head, words.split()) for head, words in rows]
 
 # %% ../nbs/20_tonewords.ipynb #485c500f
-_MOVES = """
-d1.0: firm+ strengthen+ vault+ rise/rises/rose/risen/rising gain+ grow/grows/grew/grown/growing climb+ add/adds/added advance/advances increase+ edge nudge inch up higher uptick rise upwards upward pop@ ticks picks improve+ widen+ picked
-d1.6: jump+ rally/rallies/rallied/rallying doubled doubles double doubling tripled triples spike+ leap+ bounce+ zoom+ accelerate+ shine/shines
-d2.0: surge+ soar+ skyrocket+ rocket/rockets rocketed spurt+ explode/explodes moons roar/roars
-d-1.0: fall/falls/fell/fallen/falling decline+ drop@ dip@ slip@ ease+ decrease+ down lower ebb+ retreat+ shrink/shrinks/shrank/shrunk/shrinking slide/slides/slid/sliding downwards downward lose/lost narrow+ diminish+ softened softens
-d-1.0: weaken+ sag@ pullback dwindle+ slow/slows/slowed fade+ wane+ subside+ skid@ abate+ recede+ stutter+ stumble+
-d-1.6: crack/cracks/cracked tumble+ sink/sinks/sank/sunk/sinking slump+ halve/halves/halved wobble+
-d-2.0: plunge+ plummet+ crash+ collapse+ tank+ crater+ nosedive+ crumble+
-t1.0: raise+ lift+ hike+ up ups upped upping boost+
-t-1.0: cut/cuts/cutting lower/lowers/lowered/lowering reduce+ trim@ slash+ pare/pares/pared withdraw/withdraws/withdrew withdrawn curb/curbs curbed scrap@ eliminate+ curtail+ axe/axes/axed shed/sheds shedding minimize+ minimise+
-a1.0: higher increased rising bigger larger increasing wider growing elevated deeper improved greater
-a-1.0: lower reduced falling smaller declining decreased narrower fewer decreasing shrinking softer slimmer lesser weaker
-"""
+def _plural(word: str) -> str:
+    "`word` with the ending of he, she or it"
+    return word + ("es" if word.endswith(("s", "sh", "ch", "x")) else "s")
 
+# %% ../nbs/20_tonewords.ipynb #3ef356fc
+def _regular(stem: str, double: bool) -> list[str]:
+    "The four forms of a regular verb"
+    if stem[-1] == "e":
+        return [stem, stem + "s", stem + "d", stem[:-1] + "ing"]
+    if stem[-1] == "y" and stem[-2] not in "aeiou":
+        return [stem, stem[:-1] + "ies", stem[:-1] + "ied", stem + "ing"]
+    base = stem + stem[-1] if double else stem
+    return [stem, _plural(stem), base + "ed", base + "ing"]
 
+# %% ../nbs/20_tonewords.ipynb #eb9d6b91
 def _forms(
     word: str,  # As in the tables
 ) -> list[str]:
     "The spellings that a short form stands for"
     if "/" in word or word[-1] not in "+@":
         return word.split("/")
-    stem, double = word[:-1], word[-1] == "@"
-    if stem[-1] == "e":
-        return [stem, stem + "s", stem + "d", stem[:-1] + "ing"]
-    if stem[-1] == "y" and stem[-2] not in "aeiou":
-        return [stem, stem[:-1] + "ies", stem[:-1] + "ied", stem + "ing"]
-    base = stem + stem[-1] if double else stem
-    plural = stem + ("es" if stem.endswith(("s", "sh", "ch", "x")) else "s")
-    return [stem, plural, base + "ed", base + "ing"]
-
-# %% ../nbs/20_tonewords.ipynb #30809a29
-_GOOD = """
-2.2: breakthrough blockbuster skyrocketing
-1.6: beat/beats/beaten/beating upgrade+ outperform+ outperformer bullish overweight surpass+ exceed+ outpace+ outshine/outshines/outshone crush/crushes smash/smashes tops topped topping
-1.2: blowout bumper designation comeback record records win/wins/won/winning winner winners secures secured securing awarded clinch+ bags bagged nabs approval approvals approve+ nod greenlights boom booming upbeat windfall thrive/thrives/thrived/thriving triumph+
-1.2: undervalued multibagger breakout rerating profitable stellar
-1.0: turnaround surplus pleased satisfactory satisfied propel+ prosper+ flourish+ revive+ uplift revival vibrant vigorous oversubscribed doubling soaring brisk buoyant delight+ enjoy+ rewarded applaud+ praise+ praised compelling
-1.0: strengthen+ improve+ improvement improvements expansion succeed+ success successes successful successfully strong stronger strongest robust solid buyback buybacks bulls bull upside optimism optimistic upturn best better favorable
-1.0: favourable favourably favorably excellent impressive impress+ boost+ lucrative superior synergy synergies
-0.8: uptrend upswing buoyed brighten+ recoup+ reopen+ clearance permission clears accumulate rescued turnarounds reinstate+ attract/attracts/attracted hires hired hiring recruits achieve+ achieved accomplish+ welcome+ fuel/fuels/fueled/fuelled/fueling advantage advantages appealing excited reap+ enthusiasm honored honoured ease/eases/eased
-0.8: relief soothe+ restore+ modernise modernize gainful energized cheer+ cheers benefit+ beneficial efficiency orders positive positively healthy confident confidence encouraging attractive accelerate+ rebound+ recover+ recovery
-0.8: recoveries bargain unlock+ bolster+ gainer gainers outbid rewarding progress expand+ extend+
-0.35: order contract contracts award awards efficient efficiency+ growth hot powers breakeven advanced progress advance advances advancing powering popular innovative competitive constructive drive/drives driving drove propelled
-0.35: ramp/ramps rapid rapidly ahead resume+ reliable reliability sustainable leading lead/leads premium incentive stimulus exceeding improved momentum powered rich agreement agreements deal deals partnership partnerships partner
-0.35: partners cooperation collaboration alliance opportunity opportunities strength strengths profitably good great hope hopes hopeful cheap smooth eager support supports backs backing faster quicker easier easing stabilize+ stabilise+
-0.35: stable resilient resilience tailwind tailwinds promising enhance+ green love loves favorite favourite potential leader demand happy enable/enables enabled ideal dynamic
-"""
+    return _regular(word[:-1], word[-1] == "@")
 
 # %% ../nbs/20_tonewords.ipynb #366e026d
-_BAD = """
--0.35: pandemic virus coronavirus outbreak tariff tariffs fire killed dies death issue hard shut
--0.5: correction headache fallout lockdown spat standoff turbulence stress oversupply faces facing face blame+ blames loom+ looms hurdle hurdles lack lacks lacking wary complex slam+ slams exit/exits exited restructuring restructure war wars issues oppose+ opposes uneasy tightening tighten+ squeeze/squeezed
--0.5: retaliate/retaliation denies deny fragile limited wrong late absence risk risks risky caution cautious uncertainty uncertain uncertainties volatile volatility tension tensions concern concerns concerned worry/worries/worried
--0.5: fear/fears feared pressure pressures pressured threat threats threaten+ slow slower slowing headwind headwinds controversial controversy challenge challenges challenged challenging tough tougher difficult difficulties doubt doubts
--0.5: expensive overvalued overheated costly bad dispute disputes critic critics criticize+ criticise+ warn+ delay+ postpone+ suspend+ stall+ stalls problem problems struggle+ scrutiny pause pauses skeptical anxious jitters jittery
--0.5: nervous
--0.8: downtrend slowest shelve+ bleak derail+ downsize+ exodus rattle+ reel/reels/reeling sputter+ flounder+ languish+ rift revolt restate+ restatement abandon+ undercut tailspin mess wrongdoing shorts unwind+ plague+ fiasco debacle misconduct whistleblower bust sours soured blocks blocked breach breached falter+ fizzle+ dent/dents/dented/denting setback setbacks disrupt+ disruption disruptions suffer+ worsen+ erode+ erosion snag snags spook+ strain+ strained pain painful
--0.8: cancel/cancels/canceled/cancelled/cancellation terminate+ termination discontinue+ dump+ shock shocks error errors flaw flaws flop+ weigh/weighs/weighed grim dire alarm+ jeopardize+ hinder+ impede+ obstacle obstacles bottleneck
--0.8: bottlenecks boycott+ unrest attack attacks leak leaks faulty idle idled stuck injured injuries incident accident explosion fatal toll drain+ bleed+ bleeding severe severely shaky slap+ shuttered condemn+ mistake mistakes missteps
--0.8: inefficient unsuccessful unfavorably wane+ lackluster lacklustre tepid dismal horrendous terrible awful ugly vulnerable unstable instability overdue depressed strike strikes retreating hammer+ pummel+ batter+ drought flood
--0.8: devastate+ sidelined weak weaker weakest weaken+ weakness poor poorly negative negatively sluggish subdued soft softer softness unfavorable unfavourable hurt hurts hurting harm harms harmed damage damages damaged hamper+ burden+
--0.8: drag drags dragged trouble troubles troubled bearish bears bear downside pessimism pessimistic stagnate+ stagnant lag lags lagged lagging trails shutdown shortage shortages resign+ ousted quits disappoint+ disappointment worst
--0.8: worse woes gloom gloomy turmoil selloff freeze+ furlough+ outage outages complaint complaints overblown contraction protest protests loser losers overhang backlash battered blow sour glut stoppage unprofitable deteriorate+
--0.8: deterioration adverse adversely
--1.2: crushed wiped irregularities subpoena subpoenas subpoenaed embezzlement defraud+ defrauded mayhem capitulation breaches sack+ sacked guilty corruption bribery arrest+ arrested jailed indict+ indicted prosecute+ prosecutors criminal illegal illegally disaster catastrophe catastrophic chaos theft stolen manipulation collude+ collusion cartel
--1.2: insufficiency evict+ monopoly cybercrime ransomware cyberattack seize+ raid/raids/raided nosedive downgrade plunging tumbling lawsuit lawsuits sue/sues/sued/suing probe probes probed investigation investigations investigate+
--1.2: recall+ layoff layoffs redundancies redundancy fined fines penalty penalties penalized penalised halt+ halts lowers fail/fails/failed/failing failure failures loses lost accuse+ allege+ allegations dilution dilutive
--1.2: dilute/dilutes/diluting underperform+ underweight cease ceases ceased closure closures slowdown downturn recession crisis shortfall antitrust violate+ violation violations violated infringe+ infringement hack hacked warning
--1.2: warnings dismissal dismissals laid reject+ sanction sanctions sanctioned ban bans banned embargo defect defects impairment writedown writedowns writeoff hacking charged misleading downbeat trap bubble scandal rout
--1.6: miss/misses/missed/missing
--1.8: downgrade+ bankruptcy bankrupt fraud fraudulent default+ delist+ delisting insolvency insolvent liquidation meltdown bloodbath doom junk foreclosure scam ponzi carnage slaughter
+_EARNED = """
+1.4: pat guidance outlook forecast forecasts view target targets
+1.0: profit profits sale sales revenue revenues earnings eps income ebit ebitda ebita turnover margin margins net topline bottomline result results cashflow cash receipts fees premiums returns pt profitability dividend dividends payout performance growth
 """
 
 # %% ../nbs/20_tonewords.ipynb #18307d50
+_MADE = """
+1.0: order orders demand orderbook backlog bookings deliveries shipments volumes volume output production traffic passengers subscribers users customers capacity efficiency productivity occupancy lending deposits visibility activity presence adoption jobs employment payrolls headcount staff workforce
+1.0: personnel positions roles employees workers exports gdp economy
+"""
+
+# %% ../nbs/20_tonewords.ipynb #55a3fb16
+_QUOTED = """
+1.0: listing shares stock stocks index sensex nifty futures market markets equities indices dow nasdaq s&p ftse dax rupee yuan yen euro pound lira peso ruble sterling value valuation savings crude oil gold silver copper bitcoin confidence sentiment rating ratings position assets liquidity
+"""
+
+# %% ../nbs/20_tonewords.ipynb #4f48b7d2
+_MIXED = """
+0.25: price prices stake spending capex investment investments capital funds fund holding holdings bet bets rate rates yield yields imports inventory inventories weight interest bar tax supply loans tonnage emissions dollar temperatures wages pay salaries exposure
+"""
+
+# %% ../nbs/20_tonewords.ipynb #f4175941
+_OWED = """
+-1.0: loss losses cost costs expense expenses debt debts impairment impairments charges writedowns provisions claims duties deficit shortfall npas npa delinquencies defaults bankruptcies taxes levy liabilities outflows outflow leverage
+"""
+_FEARED = """
+-1.0: unemployment jobless inflation delays risk risks fear fears concern concerns worries worry tension tensions uncertainty pressure pressures doubts churn complaints emission vacancy overcapacity gap hurdles restrictions competition turmoil volatility panic
+"""
+
+# %% ../nbs/20_tonewords.ipynb #f4f293bf
+_UP = """
+d1.0: firm+ strengthen+ vault+ rise/rises/rose/risen/rising gain+ grow/grows/grew/grown/growing climb+ add/adds/added advance/advances increase+ edge nudge inch up higher uptick rise upwards upward pop@ ticks picks improve+ widen+ picked
+d1.6: jump+ rally/rallies/rallied/rallying doubled doubles double doubling tripled triples spike+ leap+ bounce+ zoom+ accelerate+ shine/shines
+d2.0: surge+ soar+ skyrocket+ rocket/rockets rocketed spurt+ explode/explodes moons roar/roars
+"""
+
+# %% ../nbs/20_tonewords.ipynb #8a27f675
+_DOWN = """
+d-1.0: fall/falls/fell/fallen/falling decline+ drop@ dip@ slip@ ease+ decrease+ down lower ebb+ retreat+ shrink/shrinks/shrank/shrunk/shrinking slide/slides/slid/sliding downwards downward lose/lost narrow+ diminish+ softened softens
+d-1.0: weaken+ sag@ pullback dwindle+ slow/slows/slowed fade+ wane+ subside+ skid@ abate+ recede+ stutter+ stumble+
+d-1.6: crack/cracks/cracked tumble+ sink/sinks/sank/sunk/sinking slump+ halve/halves/halved wobble+
+d-2.0: plunge+ plummet+ crash+ collapse+ tank+ crater+ nosedive+ crumble+
+"""
+
+# %% ../nbs/20_tonewords.ipynb #46c6c44e
+_LIFTED = """
+t1.0: raise+ lift+ hike+ up ups upped upping boost+
+t-1.0: cut/cuts/cutting lower/lowers/lowered/lowering reduce+ trim@ slash+ pare/pares/pared withdraw/withdraws/withdrew withdrawn curb/curbs curbed scrap@ eliminate+ curtail+ axe/axes/axed shed/sheds shedding minimize+ minimise+
+"""
+_HIGHER = """
+a1.0: higher increased rising bigger larger increasing wider growing elevated deeper improved greater
+a-1.0: lower reduced falling smaller declining decreased narrower fewer decreasing shrinking softer slimmer lesser weaker
+"""
+
+# %% ../nbs/20_tonewords.ipynb #feaf2984
+_VERDICTS = """
+1.6: beat/beats/beaten/beating upgrade+ outperform+ outperformer surpass+ exceed+ outpace+ outshine/outshines/outshone crush/crushes smash/smashes tops topped topping bullish overweight
+1.2: undervalued multibagger rerating
+1.0: superior best better stronger strongest bulls bull compelling
+0.8: outbid bargain accumulate appealing attractive gainer gainers
+0.35: cheap favorite favourite leader leading lead/leads ahead
+"""
+
+# %% ../nbs/20_tonewords.ipynb #dbbf5ec6
+_WON = """
+2.2: breakthrough blockbuster
+1.2: win/wins/won/winning winner winners secures secured securing awarded clinch+ bags bagged nabs approval approvals approve+ nod greenlights designation windfall
+1.0: buyback buybacks oversubscribed surplus synergy synergies lucrative rewarded expansion
+0.8: clearance permission clears rewarding hires hired hiring recruits attract/attracts/attracted achieve+ achieved accomplish+ orders unlock+ reap+ expand+ extend+
+0.35: order contract contracts award awards agreement agreements deal deals partnership partnerships partner partners cooperation collaboration alliance stimulus incentive premium
+"""
+
+# %% ../nbs/20_tonewords.ipynb #f13b1696
+_GREW = """
+2.2: skyrocketing
+1.2: blowout bumper comeback record records boom booming thrive/thrives/thrived/thriving triumph+ profitable breakout
+1.0: turnaround propel+ prosper+ flourish+ revive+ revival uplift doubling soaring brisk buoyant strengthen+ improve+ improvement improvements succeed+ success successes successful successfully boost+ upturn upside
+0.8: turnarounds buoyed uptrend upswing brighten+ recoup+ reopen+ rescued reinstate+ restore+ modernise modernize accelerate+ rebound+ recover+ recovery recoveries bolster+ benefit+ beneficial fuel/fuels/fueled/fuelled/fueling gainful progress
+0.35: breakeven resume+ growth advance advances advanced advancing momentum ramp/ramps rapid rapidly drive/drives driving drove propelled hot powers powered powering enhance+ enable/enables enabled
+"""
+
+# %% ../nbs/20_tonewords.ipynb #2d4e5d85
+_PRAISED = """
+1.2: stellar upbeat
+1.0: pleased satisfactory satisfied vibrant vigorous delight+ enjoy+ applaud+ praise+ praised strong robust solid optimism optimistic favorable favourable favourably favorably excellent impressive impress+
+0.8: welcome+ advantage advantages excited enthusiasm honored honoured energized cheer+ cheers efficiency positive positively healthy confident confidence encouraging ease/eases/eased relief soothe+
+0.35: efficient efficiency+ popular innovative competitive constructive reliable reliability sustainable rich opportunity opportunities strength strengths profitably good great hope hopes hopeful smooth eager support supports backs backing faster quicker easier easing stabilize+ stabilise+ stable
+0.35: resilient resilience tailwind tailwinds promising green love loves potential demand happy ideal dynamic
+"""
+
+# %% ../nbs/20_tonewords.ipynb #31540118
+_MISSED = """
+-1.8: downgrades/downgraded/downgrading junk
+-1.6: miss/misses/missed/missing
+-1.2: downgrade underperform+ underweight downbeat trap bubble lowers warnings
+-0.8: bearish bears bear disappoint+ disappointment overblown shorts worst worse loser losers lag lags lagged lagging trails pessimism pessimistic downside unfavorable unfavourable unfavorably negative negatively adverse adversely
+-0.5: overvalued overheated expensive correction skeptical warn+
+"""
+
+# %% ../nbs/20_tonewords.ipynb #a215e5cd
+_RUINED = """
+-1.8: bankruptcy bankrupt default+ delist+ delisting insolvency insolvent liquidation meltdown bloodbath doom foreclosure carnage slaughter
+-1.2: dilution dilutive dilute/dilutes/diluting impairment writedown writedowns writeoff shortfall loses lost insufficiency evict+ crushed wiped disaster catastrophe catastrophic chaos mayhem capitulation crisis rout recession downturn slowdown nosedive plunging tumbling
+-0.8: unprofitable selloff contraction bust debacle fiasco tailspin
+"""
+
+# %% ../nbs/20_tonewords.ipynb #7ad827cc
+_ACCUSED = """
+-1.8: fraud fraudulent scam ponzi
+-1.2: irregularities subpoena subpoenas subpoenaed embezzlement defraud+ defrauded guilty corruption bribery arrest+ arrested jailed indict+ indicted prosecute+ prosecutors criminal illegal illegally theft stolen manipulation collude+ collusion cartel lawsuit lawsuits sue/sues/sued/suing probe probes
+-1.2: probed investigation investigations investigate+ seize+ raid/raids/raided accuse+ allege+ allegations antitrust monopoly charged misleading scandal
+-0.8: misconduct wrongdoing whistleblower
+"""
+
+# %% ../nbs/20_tonewords.ipynb #da65e83c
+_PUNISHED = """
+-1.2: fined fines penalty penalties penalized penalised violate+ violation violations violated infringe+ infringement sanction sanctions sanctioned ban bans banned embargo breaches hack hacked hacking cybercrime ransomware cyberattack reject+ dismissal dismissals
+-0.8: restate+ restatement breach breached complaint complaints condemn+ slap+ backlash
+-0.5: scrutiny controversial controversy dispute disputes critic critics criticize+ criticise+ slam+ slams blame+ blames
+"""
+
+# %% ../nbs/20_tonewords.ipynb #12773440
+_STOPPED = """
+-1.2: recall+ layoff layoffs redundancies redundancy laid sack+ sacked halt+ halts fail/fails/failed/failing failure failures cease ceases ceased closure closures
+-0.8: shutdown shuttered stoppage outage outages strike strikes shortage shortages cancel/cancels/canceled/cancelled/cancellation terminate+ termination discontinue+ shelve+ abandon+ blocks blocked freeze+ furlough+ resign+ ousted quits downsize+ exodus idle idled stuck sidelined overdue
+-0.5: suspend+ postpone+ delay+ exit/exits exited restructuring restructure stall+ stalls pause pauses lockdown
+-0.35: shut
+"""
+
+# %% ../nbs/20_tonewords.ipynb #62378f0f
+_DAMAGED = """
+-1.2: defect defects
+-0.8: fatal injured injuries incident accident explosion flood drought devastate+ damage damages damaged harm harms harmed hurt hurts hurting attack attacks leak leaks faulty error errors flaw flaws flop+ mistake mistakes missteps boycott+ unrest protest protests revolt rift shock shocks dump+ unwind+
+-0.5: war wars oppose+ opposes retaliate/retaliation threat threats threaten+ denies deny spat standoff
+-0.35: fire killed dies death pandemic virus coronavirus outbreak tariff tariffs
+"""
+
+# %% ../nbs/20_tonewords.ipynb #6c84b21b
+_WEAKENED = """
+-0.8: weak weaker weakest weaken+ weakness poor poorly sluggish subdued soft softer softness slowest downtrend stagnate+ stagnant lackluster lacklustre tepid dismal horrendous terrible awful ugly vulnerable unstable instability shaky depressed retreating deteriorate+ deterioration worsen+ erode+ erosion
+-0.8: wane+ fizzle+ falter+ sputter+ flounder+ languish+ inefficient unsuccessful glut overhang drain+ bleed+ bleeding
+-0.5: slow slower slowing bad wrong late fragile limited absence lack lacks lacking oversupply
+"""
+
+# %% ../nbs/20_tonewords.ipynb #741aa1af
+_HINDERED = """
+-0.8: suffer+ hammer+ pummel+ batter+ battered rattle+ reel/reels/reeling derail+ undercut mess sours soured sour dent/dents/dented/denting setback setbacks disrupt+ disruption disruptions snag snags spook+ strain+ strained pain painful weigh/weighs/weighed jeopardize+ hinder+ impede+ obstacle obstacles
+-0.8: bottleneck bottlenecks toll hamper+ burden+ drag drags dragged trouble troubles troubled blow plague+ severe severely
+-0.5: headache fallout stress faces facing face hurdle hurdles complex headwind headwinds challenge challenges challenged challenging tough tougher difficult difficulties problem problems struggle+ squeeze/squeezed tightening tighten+ costly issues
+-0.35: hard issue
+"""
+
+# %% ../nbs/20_tonewords.ipynb #c03048ab
+_WORRIED = """
+-0.8: bleak grim dire alarm+ woes gloom gloomy turmoil
+-0.5: turbulence loom+ looms wary uneasy risk risks risky caution cautious uncertainty uncertain uncertainties volatile volatility tension tensions concern concerns concerned worry/worries/worried fear/fears feared pressure pressures pressured doubt doubts anxious jitters jittery nervous
+"""
+
+# %% ../nbs/20_tonewords.ipynb #813a666d
 _ALONE = "loss:-.8 losses:-.8 shortfall:-.8 fears:-.5 fear:-.5 concerns:-.5 worries:-.5 uncertainty:-.5 tensions:-.4 turmoil:-.6 demand:0 orders:0 writedowns:-.8 defaults:-1 growth:.5 panic:-.8 gold:0 profit:0"  # fmt: skip
+_GOOD = _VERDICTS + _WON + _GREW + _PRAISED
+_BAD = _MISSED + _RUINED + _ACCUSED + _PUNISHED + _STOPPED + _DAMAGED + _WEAKENED + _HINDERED + _WORRIED  # fmt: skip
 
-
+# %% ../nbs/20_tonewords.ipynb #732c137d
 @cache
 def event_values() -> dict[str, float]:
     "The value of each word that is news by itself"
@@ -126,10 +223,17 @@ _RELIEF = """avoid avoids avoided avoiding dismiss dismisses dismissed dismissin
 settlement fix fixes fixed escape escapes escaped avert averts averted ends overcome overcomes survive survives survived withstand
 offsets offset fends"""
 _HEDGE = "could may might reportedly rumor rumors rumour rumoured rumored possibly perhaps potentially would if"
+
+# %% ../nbs/20_tonewords.ipynb #f2daf49c
 _CLAUSES = {
     "despite": 0.35, "although": 0.35, "though": 0.35, "notwithstanding": 0.35, "before": 0.5, "as": 0.6, "after": 0.6,
     "amid": 0.6, "because": 0.6, "since": 0.6, "following": 0.7, "when": 0.7, "where": 0.7, "while": 0.8, "whereas": 0.9,
 }  # fmt: skip
+
+# %% ../nbs/20_tonewords.ipynb #20252c7c
+_FIGURES = _EARNED + _MADE + _QUOTED + _MIXED + _OWED + _FEARED
+_MOVES = _UP + _DOWN + _LIFTED + _HIGHER
+_LITTLE = (("n", _NOT), ("r", _RELIEF), ("h", _HEDGE), ("but", "but however yet"))
 
 
 @cache
@@ -139,103 +243,151 @@ def lexicon() -> dict[str, tuple[str, float]]:
     known |= {w: ("f", float(v)) for v, words in _rows(_FIGURES) for w in words}
     for head, words in _rows(_MOVES):
         known |= {f: (head[0], float(head[1:])) for w in words for f in _forms(w)}
-    for role, words in (("n", _NOT), ("r", _RELIEF), ("h", _HEDGE), ("but", "but however yet")):
+    for role, words in _LITTLE:
         known |= {w: (role, 0.0) for w in words.split()}
     return known | {w: ("b", v) for w, v in _CLAUSES.items()}
 
 # %% ../nbs/20_tonewords.ipynb #3af28b0f
-_PLAIN_PHRASES = """
-skip 0: before tax/taxes/income/interest/provisions/depreciation/amortization/amortisation/items, after tax/taxes, pre tax, non recurring, not only, no doubt, gross profit margin, so far, up to, set up
-skip 0: sign/signs/signed/follow/catch/line/lined/open/opens/make/makes/shake/beef up, lower/upper house, best/better known, win win, in order to, order/orders to, better buy/stock, rising/growing star
-skip 0: no material/significant/major effect/impact/change/changes, positive/good or negative/bad, long/short/medium/near term, short interest/list, high/long/short/fixed income, interest income, risk management/management's
-skip 0: cancer/disease drug/treatment/trial, drop/drops in, great britain/lakes, issue/issues of/a/an/new/statement, falls church, cutting edge, cuts both, financial position, order/purchase number, deal/contract/order value
-skip 0: value of the order/contract/deal/agreement, the order/contract/deal/agreement runs/covers/includes/concerns/consists, pay/price cut/cuts, record date, track record, off the record, charge/charges for, class a/b
-skip 0: fine art/wine/tune/print/dining, support services/center/centre, supported by, stock exchange/market/option/options/split, share capital, total/number of shares, voting rights, growth stock/stocks/fund/etf/equity
-skip 0: value stock/stocks/fund/etf, up/down payment, real time, down the/to, best/rocket buy/lab/labs/mortgage, strike/strikes/struck ~ deal/price/partnership/agreement/chord/alliance, face/faces the/to/of/id
-skip 0: hit/hits shelves/market/store/stores, hot water/seat, fire/hot tv/stick, fired up, war/cold chest, question/questions and/from, limited liability/edition/partnership/partners/company/time/by
-skip 0: lead/leads/leading/led manager/arranger/partner/time/times/by/the/to/provider/supplier/manufacturer/producer/company, requires/require/subject/pending/needs/awaiting ~ approval/approvals, subject/pending to? ~ approval/approvals
-skip 0: late/later afternoon/in/this/last/stage, hard drive/disk/asset/assets, operating leverage, strike price, pay gap, death star, rate/rates of, growth plan/strategy/company/market/markets/stage/etf/stocks, expected growth/loss
-skip 0: weight/stop loss, executive order/orders, win/winning streak, season ~ down, can't/cannot wait, hard to, breaches/breached billion/trillion/level, signs of, positive/negative catalysts/cash, down y/y, growth rate/rates
-skip 0: to sell/buy its/a/an/the/some/more/stake/shares/out/part/their/his/up, accumulate/accumulated deficit/depreciation, firm/firms says/has/is/that/and/in/to, law/investment/research/consulting/security/private/equity/tech firm/firms
-skip 0: the/a/firm's firm, firm order/orders
-f 1.2: price target/targets/objective, target price
-f 1: market share, market value/cap/capitalization/capitalisation, credit rating, share/stock price/prices, order book/intake/backlog, cash flow/flows/position
-f 0.9: number of employees/customers/subscribers/users/passengers/personnel/orders
-f -0.25: interest rate/rates
-f -1: loan/credit losses/loss, bad loans/debt/debts, jobless claims
-d 1.6: record/new/time/week/year/lifetime/life/multi/month/fresh high/highs, hit/hits/reach/reaches/touch/touches/scale/scales ~ high/highs/peak, highest since/level/in, at its? peak
-d -1.6: record/new/time/week/year/lifetime/life/multi/month/fresh low/lows, hit/hits/reach/reaches/touch/touches ~ low/lows/bottom, lowest since/level/in
+_SKIP_TRADED = """
+skip 0: before tax/taxes/income/interest/provisions/depreciation/amortization/amortisation/items, in order to, order/orders to, better buy/stock, long/short/medium/near term, short interest/list, high/long/short/fixed income, interest income, order/purchase number, deal/contract/order value
+skip 0: value of the order/contract/deal/agreement, the order/contract/deal/agreement runs/covers/includes/concerns/consists, pay/price cut/cuts, stock exchange/market/option/options/split, share capital, total/number of shares, voting rights, growth stock/stocks/fund/etf/equity
+skip 0: value stock/stocks/fund/etf, up/down payment, best/rocket buy/lab/labs/mortgage, strike/strikes/struck ~ deal/price/partnership/agreement/chord/alliance, operating leverage, strike price, pay gap, rate/rates of, expected growth/loss, weight/stop loss, executive order/orders
+skip 0: breaches/breached billion/trillion/level, positive/negative catalysts/cash, down y/y, growth rate/rates, to sell/buy its/a/an/the/some/more/stake/shares/out/part/their/his/up, accumulate/accumulated deficit/depreciation, firm order/orders
 """
 
 # %% ../nbs/20_tonewords.ipynb #77c595fd
-_GOOD_PHRASES = """
-e 1.8: beat/beats/beating/crushes/smashes/crush/smash ~ expectations/estimates/forecasts/forecast/consensus/views/street/estimate
-e 1.6: better than expected/feared/forecast/estimated/anticipated
-e 1.6: above/ahead/over/top/topping/tops/topped/exceed/exceeds/exceeded/exceeding/surpass/surpassed/surpasses of? ~ expectations/estimates/forecasts/forecast/consensus/views/view/street/estimate
-e 1.4: strong/upbeat/rosy/bright/bullish outlook/guidance/forecast/demand, swing/swings/swung/turn/turns/turned/return/returns/returned/back to/into ~ profit/profits/profitability/black, guidance/outlook/forecast raise/hike
-e 1.4: raised/upped/boosted/lifted/raises/lifts/upgraded to ~ buy/outperform/overweight/hold/neutral/accumulate/add
-e 1.2: meets/met/meet/hits/achieves/achieved ~ goal/goals/endpoint/endpoints/milestone, strong buy, breaking/breaks/broke/breakout out, meet/meets/met/reach/reaches/achieve/achieves ~ target/targets
-e 1: to/make/makes/made/turn/turns/post/posts/posted a/first? ~ profit, create/creates/creating/add/adds/adding/hire/hires/hiring/recruit/recruits ~ jobs/workers/employees/people, short squeeze/covering
-e 1: shrug/shrugs/shrugged/brush/brushes/brushed off/aside, rate/rates cut/cuts hopes?, buy/buying the/this/on dip/dips/weakness, buy/overweight/outperform/accumulate/add rating/call
-e 1: at/to/with/as/rated/maintains/reiterates/reiterate/initiates a? buy/overweight/outperform/accumulate, insider/insiders/director/ceo/chairman buy/buys/buying/bought
-e 1: positive/favorable/favourable effect/impact/surprise/view/outlook/trend/development
-e 1: sign/signs/signed/ink/inks/inked/land/lands/landed/land/receive/receives/received/get/gets/bag/obtain/obtained/conclude/concluded ~ agreement/contract/order/deal/ppas/orders/contracts/approval/nod
-e 1: dividend/profit/earnings hike/increase/boost/beat, in the black/green, long $, going/went/go/im/i'm/stay/staying/stayed/remain/still/am/adding long, long here/setup/at/from/above/into, buy ~ target
-e 1: cost/costs/tax savings/synergies/cut/cuts/reduction/reductions, cheap/cheaper/cheapest valuation/valuations, tops/top billion/million/trillion/$, gets/get/secures/secured/lands/raises/raise/bags/wins ~ funding/financing/investment
-e 1: good/great news, green flag/light/flags, buy point/points/zone/zones, to the moon, doubles/triples/rises/up ~ year/years, ahead of schedule/plan, most/more undervalued/attractive/profitable
-e 1.0: won/win/wins/awarded/award/secured/secures/received/receives/gets/bags/bagged/clinches/clinched ~ order/orders/contract/contracts/tender/deal/mandate/project, less/smaller/lower than feared, narrower than expected/feared
-e 1.0: pay/paying/paid off, hit/hits/reach/reaches ~ milestone/record, fast track, top pick/picks, orphan drug
-e 0.9: framework/supply/long/multi/cooperation/service/delivery/licensing/licence/license ~ agreement/contract/deal
-e 0.8: stock/share/shares buyback/repurchase, buy/buys/buying back, all time, price target of? ~ upside, point/points/pointing to ~ higher/up/positive/strong/gains
-e 0.8: end/ends/ended/edge/edges/open/opens/opened/close/closed/closes/finish/finishes/trade/trading ~ higher/up, not as bad, no/not sign/signs of/a bubble/slowing/slowdown, buying/bought/buy/loading/bullish/long calls/more/shares
-e 0.8: more/further/significant/has upside, is/it's/still/now a buy, going/goes/head/headed/heading higher/up/north, could/can/set/poised/ready/about to? soar/surge/double/jump/rally/explode, upside potential, worth more
-e 0.8: new/repeat/follow/additional/first/large/major on? order/orders/contract/contracts/customer, order/contract/contracts/orders worth/from/for, in the lead, more efficient/efficiently
-e 0.8: tariff/tariffs/duty cut/cuts/relief/exemption/exemptions/pause/delay/truce, picks up, breaks/broke ~ record, order/orders/contract/contracts totalling/totaling/to supply/deliver, order/orders placed, placed ~ order
-e 0.8: positive/good start/momentum, well positioned/placed/received, on track, went well, exceeded our?, stronger/better/faster/higher than last/year/a/in/the/previous/before, analyst/analysts/investors like/likes/love/loves
-e 0.8: resume/resumes/resumed production/operations/dividend/output/work, cleared of, return/returns/returning ~ shareholders, in demand, add ~ target, accumulate ~ target, snaps/ends ~ losing, takeover bid/offer/interest
-e 0.6: trade truce/deal/pact, joint venture, letter of intent, picks up, picked up, fda approv, grants/granted/granted exemption/approval/patent/license, $ calls
-e 0.5: rate cut/cuts, teams up, capital/dividend/special distribution
+_SKIP_OFFICE = """
+skip 0: after tax/taxes, pre tax, non recurring, gross profit margin, no material/significant/major effect/impact/change/changes, positive/good or negative/bad, risk management/management's, issue/issues of/a/an/new/statement, financial position, record date, track record, off the record
+skip 0: charge/charges for, class a/b, support services/center/centre, supported by, limited liability/edition/partnership/partners/company/time/by, lead/leads/leading/led manager/arranger/partner/time/times/by/the/to/provider/supplier/manufacturer/producer/company
+skip 0: requires/require/subject/pending/needs/awaiting ~ approval/approvals, subject/pending to? ~ approval/approvals, growth plan/strategy/company/market/markets/stage/etf/stocks, win/winning streak, firm/firms says/has/is/that/and/in/to
+skip 0: law/investment/research/consulting/security/private/equity/tech firm/firms, the/a/firm's firm
 """
 
 # %% ../nbs/20_tonewords.ipynb #f36df9a7
-_BAD_PHRASES = """
+_SKIP_DAILY = """
+skip 0: not only, no doubt, so far, up to, set up, sign/signs/signed/follow/catch/line/lined/open/opens/make/makes/shake/beef up, lower/upper house, best/better known, win win, rising/growing star, cancer/disease drug/treatment/trial, drop/drops in, great britain/lakes, falls church, cutting edge
+skip 0: cuts both, fine art/wine/tune/print/dining, real time, down the/to, face/faces the/to/of/id, hit/hits shelves/market/store/stores, hot water/seat, fire/hot tv/stick, fired up, war/cold chest, question/questions and/from, late/later afternoon/in/this/last/stage, hard drive/disk/asset/assets
+skip 0: death star, season ~ down, can't/cannot wait, hard to, signs of
+"""
+
+# %% ../nbs/20_tonewords.ipynb #534812c1
+_PHRASE_MOVES = """
+d 1.6: record/new/time/week/year/lifetime/life/multi/month/fresh high/highs, hit/hits/reach/reaches/touch/touches/scale/scales ~ high/highs/peak, highest since/level/in, at its? peak
+d -1.6: record/new/time/week/year/lifetime/life/multi/month/fresh low/lows, hit/hits/reach/reaches/touch/touches ~ low/lows/bottom, lowest since/level/in
+f 1.2: price target/targets/objective, target price
+f 1: market share, market value/cap/capitalization/capitalisation, credit rating, share/stock price/prices, order book/intake/backlog, cash flow/flows/position
+f -1: loan/credit losses/loss, bad loans/debt/debts, jobless claims
+f 0.9: number of employees/customers/subscribers/users/passengers/personnel/orders
+f -0.25: interest rate/rates
+"""
+
+# %% ../nbs/20_tonewords.ipynb #9516ba1d
+_G_EXPECTED = """
+e 1.8: beat/beats/beating/crushes/smashes/crush/smash ~ expectations/estimates/forecasts/forecast/consensus/views/street/estimate
+e 1.6: better than expected/feared/forecast/estimated/anticipated, above/ahead/over/top/topping/tops/topped/exceed/exceeds/exceeded/exceeding/surpass/surpassed/surpasses of? ~ expectations/estimates/forecasts/forecast/consensus/views/view/street/estimate
+e 1.4: strong/upbeat/rosy/bright/bullish outlook/guidance/forecast/demand, guidance/outlook/forecast raise/hike
+e 1.2: meets/met/meet/hits/achieves/achieved ~ goal/goals/endpoint/endpoints/milestone, meet/meets/met/reach/reaches/achieve/achieves ~ target/targets
+e 1: positive/favorable/favourable effect/impact/surprise/view/outlook/trend/development, buy ~ target, ahead of schedule/plan, less/smaller/lower than feared, narrower than expected/feared
+e 0.8: price target of? ~ upside, on track, exceeded our?, stronger/better/faster/higher than last/year/a/in/the/previous/before, add ~ target, accumulate ~ target
+"""
+
+# %% ../nbs/20_tonewords.ipynb #c7b1dbd1
+_G_SIGNED = """
+e 1: create/creates/creating/add/adds/adding/hire/hires/hiring/recruit/recruits ~ jobs/workers/employees/people
+e 1: sign/signs/signed/ink/inks/inked/land/lands/landed/land/receive/receives/received/get/gets/bag/obtain/obtained/conclude/concluded ~ agreement/contract/order/deal/ppas/orders/contracts/approval/nod, gets/get/secures/secured/lands/raises/raise/bags/wins ~ funding/financing/investment
+e 1: won/win/wins/awarded/award/secured/secures/received/receives/gets/bags/bagged/clinches/clinched ~ order/orders/contract/contracts/tender/deal/mandate/project, hit/hits/reach/reaches ~ milestone/record, fast track, orphan drug
+e 0.9: framework/supply/long/multi/cooperation/service/delivery/licensing/licence/license ~ agreement/contract/deal
+e 0.8: new/repeat/follow/additional/first/large/major on? order/orders/contract/contracts/customer, order/contract/contracts/orders worth/from/for, tariff/tariffs/duty cut/cuts/relief/exemption/exemptions/pause/delay/truce, order/orders/contract/contracts totalling/totaling/to supply/deliver
+e 0.8: order/orders placed, placed ~ order, resume/resumes/resumed production/operations/dividend/output/work, cleared of, takeover bid/offer/interest
+e 0.6: trade truce/deal/pact, joint venture, letter of intent, fda approv, grants/granted/granted exemption/approval/patent/license
+e 0.5: teams up
+"""
+
+# %% ../nbs/20_tonewords.ipynb #34e24fbe
+_G_RATED = """
+e 1.4: raised/upped/boosted/lifted/raises/lifts/upgraded to ~ buy/outperform/overweight/hold/neutral/accumulate/add
+e 1.2: strong buy, breaking/breaks/broke/breakout out
+e 1: short squeeze/covering, buy/buying the/this/on dip/dips/weakness, buy/overweight/outperform/accumulate/add rating/call, at/to/with/as/rated/maintains/reiterates/reiterate/initiates a? buy/overweight/outperform/accumulate, insider/insiders/director/ceo/chairman buy/buys/buying/bought, long $
+e 1: going/went/go/im/i'm/stay/staying/stayed/remain/still/am/adding long, long here/setup/at/from/above/into, cheap/cheaper/cheapest valuation/valuations, buy point/points/zone/zones, to the moon, most/more undervalued/attractive/profitable, top pick/picks
+e 0.8: stock/share/shares buyback/repurchase, buy/buys/buying back, all time, point/points/pointing to ~ higher/up/positive/strong/gains, end/ends/ended/edge/edges/open/opens/opened/close/closed/closes/finish/finishes/trade/trading ~ higher/up, not as bad
+e 0.8: buying/bought/buy/loading/bullish/long calls/more/shares, more/further/significant/has upside, is/it's/still/now a buy, going/goes/head/headed/heading higher/up/north, could/can/set/poised/ready/about to? soar/surge/double/jump/rally/explode, upside potential, worth more, picks up
+e 0.8: breaks/broke ~ record, analyst/analysts/investors like/likes/love/loves
+e 0.6: picks up, picked up, $ calls
+"""
+
+# %% ../nbs/20_tonewords.ipynb #ca5e27af
+_G_PAID = """
+e 1.4: swing/swings/swung/turn/turns/turned/return/returns/returned/back to/into ~ profit/profits/profitability/black
+e 1: to/make/makes/made/turn/turns/post/posts/posted a/first? ~ profit, shrug/shrugs/shrugged/brush/brushes/brushed off/aside, rate/rates cut/cuts hopes?, dividend/profit/earnings hike/increase/boost/beat, in the black/green, cost/costs/tax savings/synergies/cut/cuts/reduction/reductions
+e 1: tops/top billion/million/trillion/$, good/great news, green flag/light/flags, doubles/triples/rises/up ~ year/years, pay/paying/paid off
+e 0.8: no/not sign/signs of/a bubble/slowing/slowdown, in the lead, more efficient/efficiently, positive/good start/momentum, well positioned/placed/received, went well, return/returns/returning ~ shareholders, in demand, snaps/ends ~ losing
+e 0.5: rate cut/cuts, capital/dividend/special distribution
+"""
+
+# %% ../nbs/20_tonewords.ipynb #671cb636
+_B_EXPECTED = """
+e -1.8: profit warning/warnings
+e -1.6: worse than expected/feared/forecast/estimated/anticipated, below/under/short/miss/misses/missed/trail/trails/lags/missing of? ~ expectations/estimates/forecasts/forecast/consensus/views/view/street/estimate/target, fall/falls/fell/falling/come/comes/came/coming short, record loss/losses
+e -1.4: priced in
+e -1.2: cautious/weak/soft/disappointing/gloomy/dim outlook/guidance/forecast, guidance/outlook/forecast cut/cuts
+e -1: negative/adverse effect/impact/view/outlook/surprise/trend/development, behind schedule/plan, surprise/unexpected/bigger/steep loss/losses
+e -0.8: weaker/softer/slower/lower than last/year/a/in/the/previous
+"""
+
+# %% ../nbs/20_tonewords.ipynb #6c4d158e
+_B_RATED = """
+e -1.4: cut/cuts/lowered/lowers/downgraded/reduced to ~ neutral/hold/sell/underperform/underweight/equal/market/sector/peer/reduce/perform
+e -1.2: short/shorts seller/sellers/report, sell/underweight/underperform/reduce rating/call, at/to/with/as/rated/maintains/reiterates/initiates a? sell/underweight/underperform, dividend/profit/earnings/revenue/sales miss/cut/decline/drop/fall/shortfall, short $, sell ~ target
+e -1: bet/bets/betting against, weak/lower/slow/poor/declining/weaker demand/market/sales, going/went/go/im/i'm/stay/staying/great/good/nice/am/perfect short, short here/setup/at/from/into/this/it, breaking/breaks/broke/break down/support, expensive/rich/stretched/lofty valuation/valuations
+e -1: out of business/stock/work, stay away
+e -0.8: sell off/offs, point/points/pointing to ~ lower/down/negative/weak/losses, end/ends/ended/edge/edges/open/opens/opened/close/closed/closes/finish/finishes/trade/trading ~ lower/down, write/writes/wrote down/off/offs/downs, buying/bought/buy/bearish/long puts, puts printing
+e -0.8: more/further/room/significant/has downside/lower/weakness, going/goes/head/headed/heading lower/down/south, too high/expensive/late/hot/much, stock/share/public/secondary offering, on edge, shares/stock/stocks hit, not a buy, no/not longer? ~ buy, snaps ~ streak, selling/sold/dumping my $
+e -0.6: $ puts, profit booking/taking, losing streak, reduce ~ target
+"""
+
+# %% ../nbs/20_tonewords.ipynb #cd90b3eb
+_B_CLOSED = """
+e -1.8: complete response letter
+e -1.2: lay/lays/laying/laid/let/lets/letting ~ off/go, job/jobs/staff/workforce/personnel/headcount cuts/cut/losses/reductions/reduction, cut/cuts/cutting/slash/slashes/axe/axes/shed/eliminate/eliminates/reduce/trim ~ jobs/positions/roles/staff/workforce/employees/workers/headcount/personnel/people
+e -1: power/production/service outage/stoppage/shutdown, pull/pulls/pulled the? plug/out/back, tender/contract/deal/agreement cancelled/canceled/terminated/lost, cancel/cancels/cancelled/terminate/terminates/terminated ~ contract/deal/order/agreement, co determination/operation/operative negotiations
+e -1: personnel/statutory/employee negotiations, temporary/temporarily ~ layoffs/lay/laid, in doubt, loss of ~ customer/contract/market/jobs, clinical hold, gdp/economy contracts/contract/contracted, on hold
+e -0.8: shut/shuts/shutting/close/closes/closing/closed/wind/winds ~ down/plant/factory/mill/stores/branches/production/operations/facility/unit, loses/losing/lost ~ customer/contract/deal/order/bid/ground/share/steam/momentum/appeal/case
 e -0.5: step/steps/stepping/stepped down
-e -0.6: rate hike/hikes, weigh/weighs/weighed/weighing on/heavily, $ puts, profit booking/taking, losing streak, reduce ~ target
-e -0.8: sell off/offs, data breach/leak, point/points/pointing to ~ lower/down/negative/weak/losses, shut/shuts/shutting/close/closes/closing/closed/wind/winds ~ down/plant/factory/mill/stores/branches/production/operations/facility/unit
-e -0.8: end/ends/ended/edge/edges/open/opens/opened/close/closed/closes/finish/finishes/trade/trading ~ lower/down, write/writes/wrote down/off/offs/downs
-e -0.8: loses/losing/lost ~ customer/contract/deal/order/bid/ground/share/steam/momentum/appeal/case, buying/bought/buy/bearish/long puts, puts printing, more/further/room/significant/has downside/lower/weakness, hit/hurt by, hit/hits hard
-e -0.8: in hot water, going/goes/head/headed/heading lower/down/south, too high/expensive/late/hot/much, loses/lost/losing value/money/billion/billions, stock/share/public/secondary offering, fears/worries/concerns mount/mounts/grow/deepen
-e -0.8: less attractive/profitable, on edge, shares/stock/stocks hit, not a buy, raise/raises/raised/impose/imposes/imposed/new/threatens/threatened ~ tariffs/tariff/duties, tariff/tariffs threat/war/fears/hit, no/not longer? ~ buy
-e -0.8: snaps ~ streak, trade war, catch fire, weaker/softer/slower/lower than last/year/a/in/the/previous, selling/sold/dumping my $, linked to ~ death/deaths/cancer/fraud, to pay ~ settle, settle ~ charges, in red
-e -1: no dividend, bet/bets/betting against, take/takes/took a/the hit/beating, negative/adverse effect/impact/view/outlook/surprise/trend/development, weak/lower/slow/poor/declining/weaker demand/market/sales
-e -1: power/production/service outage/stoppage/shutdown, in the red, going/went/go/im/i'm/stay/staying/great/good/nice/am/perfect short, short here/setup/at/from/into/this/it, breaking/breaks/broke/break down/support
-e -1: expensive/rich/stretched/lofty valuation/valuations, pull/pulls/pulled the? plug/out/back, bad/terrible/worrying/ugly news, red flag/flags, tender/contract/deal/agreement cancelled/canceled/terminated/lost
-e -1: cancel/cancels/cancelled/terminate/terminates/terminated ~ contract/deal/order/agreement, co determination/operation/operative negotiations, personnel/statutory/employee negotiations, temporary/temporarily ~ layoffs/lay/laid
-e -1: rights issue, behind schedule/plan
-e -1.0: did/do/does not improve/grow/recover/materialize/materialise, in doubt, cost/costs overruns/overrun, loss of ~ customer/contract/market/jobs, out of business/stock/work, no growth/improvement/recovery/sign, stay away
-e -1.0: hit/slapped with, clinical hold, insider trading, surprise/unexpected/bigger/steep loss/losses, gdp/economy contracts/contract/contracted, on hold
-e -1.2: cautious/weak/soft/disappointing/gloomy/dim outlook/guidance/forecast, no/not longer? ~ profit/profitable, lay/lays/laying/laid/let/lets/letting ~ off/go
-e -1.2: job/jobs/staff/workforce/personnel/headcount cuts/cut/losses/reductions/reduction
-e -1.2: cut/cuts/cutting/slash/slashes/axe/axes/shed/eliminate/eliminates/reduce/trim ~ jobs/positions/roles/staff/workforce/employees/workers/headcount/personnel/people, class action, short/shorts seller/sellers/report
-e -1.2: turn/turns/turned down, under fire/pressure/investigation/scrutiny, sell/underweight/underperform/reduce rating/call, at/to/with/as/rated/maintains/reiterates/initiates a? sell/underweight/underperform
-e -1.2: dividend/profit/earnings/revenue/sales miss/cut/decline/drop/fall/shortfall, guidance/outlook/forecast cut/cuts, short $, sell ~ target
-e -1.4: priced in, cut/cuts/lowered/lowers/downgraded/reduced to ~ neutral/hold/sell/underperform/underweight/equal/market/sector/peer/reduce/perform
-e -1.6: worse than expected/feared/forecast/estimated/anticipated, below/under/short/miss/misses/missed/trail/trails/lags/missing of? ~ expectations/estimates/forecasts/forecast/consensus/views/view/street/estimate/target
-e -1.6: fall/falls/fell/falling/come/comes/came/coming short, record loss/losses
-e -1.8: profit warning/warnings, swing/swings/swung/turn/turns/turned/slip/slips/slipped/fall/falls/fell/sink/sinks/sank to/into ~ loss/losses/red, complete response letter, going concern, chapter 11
+"""
+
+# %% ../nbs/20_tonewords.ipynb #39161bf5
+_B_SUFFERED = """
+e -1.8: swing/swings/swung/turn/turns/turned/slip/slips/slipped/fall/falls/fell/sink/sinks/sank to/into ~ loss/losses/red, going concern, chapter 11
+e -1.2: no/not longer? ~ profit/profitable, class action, turn/turns/turned down, under fire/pressure/investigation/scrutiny
+e -1: no dividend, take/takes/took a/the hit/beating, in the red, bad/terrible/worrying/ugly news, red flag/flags, rights issue, did/do/does not improve/grow/recover/materialize/materialise, cost/costs overruns/overrun, no growth/improvement/recovery/sign, hit/slapped with, insider trading
+e -0.8: data breach/leak, hit/hurt by, hit/hits hard, in hot water, loses/lost/losing value/money/billion/billions, fears/worries/concerns mount/mounts/grow/deepen, less attractive/profitable, raise/raises/raised/impose/imposes/imposed/new/threatens/threatened ~ tariffs/tariff/duties
+e -0.8: tariff/tariffs threat/war/fears/hit, trade war, catch fire, linked to ~ death/deaths/cancer/fraud, to pay ~ settle, settle ~ charges, in red
+e -0.6: rate hike/hikes, weigh/weighs/weighed/weighing on/heavily
+"""
+_NO_PHRASES = """
 n 0: no longer, fails/failed/fail/failing/unable/refuses/refused/struggles/struggling/unlikely to
 """
 
+# %% ../nbs/20_tonewords.ipynb #f95c60b7
+_SKIPPED = _SKIP_TRADED + _SKIP_OFFICE + _SKIP_DAILY
+_GOOD_PHRASES = _G_EXPECTED + _G_SIGNED + _G_RATED + _G_PAID
+_BAD_PHRASES = _B_EXPECTED + _B_RATED + _B_CLOSED + _B_SUFFERED + _NO_PHRASES
 
+
+def _steps(phrase: str) -> list[tuple[frozenset[str], bool]]:
+    "The steps of one phrase of a table"
+    return [(frozenset(w.rstrip("?").split("/")), w[-1] == "?") for w in phrase.split()]
+
+# %% ../nbs/20_tonewords.ipynb #17ee6400
 @cache
 def phrases() -> dict[str, list[tuple[list, str, float]]]:
     "First word → what must follow it, role and value"
     found: dict[str, list] = {}
-    for line in (_PLAIN_PHRASES + _GOOD_PHRASES + _BAD_PHRASES).splitlines():
+    for line in (_SKIPPED + _PHRASE_MOVES + _GOOD_PHRASES + _BAD_PHRASES).splitlines():
         head, _, body = line.partition(": ")
         for phrase in body.split(", ") if body else ():
-            steps = [(frozenset(w.rstrip("?").split("/")), w[-1] == "?") for w in phrase.split()]
-            for first in steps[0][0]:
-                role, value = head.split()
-                found.setdefault(first, []).append((steps[1:], role, float(value)))
+            (firsts, _), *steps = _steps(phrase)
+            role, value = head.split()
+            for first in firsts:
+                found.setdefault(first, []).append((steps, role, float(value)))
     return found

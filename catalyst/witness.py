@@ -24,76 +24,76 @@ from .core import bad
 from .ports import NEWS_COLUMNS
 
 # %% ../nbs/25_witness.ipynb #7b6b7248
+_HOUSES = [("wire", "a"), ("wire", "b"), ("desk", "c")]  # Feed and source
+_DAY = np.repeat([0.2, 1, 4, 9, 6, 5, 7, 3, 1], [4, 3, 2, 2, 3, 2, 1, 2, 5])  # Items per hour
+
+
+def _happenings(n: int, span: tuple[str, str], rng: np.random.Generator) -> pd.DatetimeIndex:
+    "When things happen, on the wall clocks of New York"
+    days = pd.bdate_range(*span)
+    minutes = rng.choice(24, n, p=_DAY / _DAY.sum()) * 60 + rng.integers(0, 60, n)
+    return days[rng.integers(0, len(days), n)] + pd.to_timedelta(minutes, "min")
+
+# %% ../nbs/25_witness.ipynb #239dc972
+def _item(feed: str, source: str, i: int, at: pd.Timestamp, true: pd.Timestamp) -> list[Any]:
+    "A row of NEWS_COLUMNS, stated at `at`, received nine hours after it was true"
+    text = f"Acme opens plant number {i} in Ohio"
+    about = [feed, f"{source}{i}", ["ACM"], text, "", source, "", None]
+    return [*about, at, true + pd.Timedelta(hours=9), None]
+
+# %% ../nbs/25_witness.ipynb #50c26b34
 def planted(
     n: int = 900,  # Events
     late: dict[str, int] | None = None,  # Source to hours added to its stamps
     local: tuple[str, ...] = (),  # Sources which label New York time as UTC
-    span: tuple[str, str] = (
-        "2025-02-03",
-        "2025-04-11",
-    ),  # First and last day; the hour changes on 2025-03-09
+    span: tuple[str, str] = ("2025-02-03", "2025-04-11"),  # Days; the hour changes on 2025-03-09
     seed: int = 3,  # Of the random numbers
 ) -> pd.DataFrame:  # NEWS_COLUMNS: sources a and b of feed wire, c of feed desk
     "A made-up world of news with faults that are known"
-    rng, days = np.random.default_rng(seed), pd.bdate_range(*span)
-    shape = np.repeat([0.2, 1, 4, 9, 6, 5, 7, 3, 1], [4, 3, 2, 2, 3, 2, 1, 2, 5])
-    minutes = rng.choice(24, n, p=shape / shape.sum()) * 60 + rng.integers(0, 60, n)
-    naive = days[rng.integers(0, len(days), n)] + pd.to_timedelta(minutes, "min")
-    true, rows = naive.tz_localize(NEW_YORK).tz_convert("UTC"), []
-    for i, (t, wall) in enumerate(zip(true, naive, strict=True)):
-        for feed, source in [("wire", "a"), ("wire", "b"), ("desk", "c")]:
+    rng, rows = np.random.default_rng(seed), []
+    for i, wall in enumerate(_happenings(n, span, rng)):
+        true = wall.tz_localize(NEW_YORK).tz_convert("UTC")
+        for feed, source in _HOUSES:
             if rng.random() < 0.5:
-                at = wall.tz_localize("UTC") if source in local else t
-                at += pd.Timedelta(
-                    hours=(late or {}).get(source, 0), minutes=int(rng.integers(0, 2))
-                )
-                text = f"Acme opens plant number {i} in Ohio"
-                rows.append(
-                    [
-                        feed,
-                        f"{source}{i}",
-                        ["ACM"],
-                        text,
-                        "",
-                        source,
-                        "",
-                        None,
-                        at,
-                        t + pd.Timedelta(hours=9),
-                        None,
-                    ]
-                )
+                at = wall.tz_localize("UTC") if source in local else true
+                hours, minutes = (late or {}).get(source, 0), int(rng.integers(0, 2))
+                at += pd.Timedelta(hours=hours, minutes=minutes)
+                rows.append(_item(feed, source, i, at, true))
     return pd.DataFrame(rows, columns=NEWS_COLUMNS)
 
 # %% ../nbs/25_witness.ipynb #a17e9833
 KEYS = ["feed", "source"]
 
 
-def prepare(
-    items: pd.DataFrame,  # NEWS_COLUMNS; published_at as the feed states it, aware
-    calendar: list[Session] | None = None,  # Trading days; null: those of the exchange
-) -> pd.DataFrame:  # One row per reading: feed, source, key, at, day, hour (New York), minute (UTC), offset, trading
-    "Readings of the clocks"
+def _stated(items: pd.DataFrame) -> pd.DataFrame:
+    "The items that state an instant; a frame whose instants have no zone is refused"
     if missing := [c for c in (*KEYS, "headline", "published_at") if c not in items]:
         raise bad(
             "items", sorted(map(str, items.columns)), ", ".join(KEYS), f"{missing[0]} is missing"
         )
     if not isinstance(items.published_at.dtype, pd.DatetimeTZDtype):
         raise bad("published_at", str(items.published_at.dtype), "instants with a time zone")
-    read = items[items.published_at.notna()]
-    at = read.published_at.dt.tz_convert("UTC")
-    told = read.assign(
-        at=at, key=[" ".join(re.findall(r"\w+", str(h).casefold())) for h in read.headline]
-    )
-    told = (
-        told[[*KEYS, "key", "at"]]
-        .drop_duplicates()
-        .sort_values([*KEYS, "at", "key"], ignore_index=True)
-    )
+    return items[items.published_at.notna()]
+
+# %% ../nbs/25_witness.ipynb #8ae1d412
+def _on_the_wall(told: pd.DataFrame) -> pd.DataFrame:
+    "With the day and hour in New York, the minute in UTC, and the offset between them"
     local = told["at"].dt.tz_convert(NEW_YORK).dt.tz_localize(None)
     offset = (local - told["at"].dt.tz_localize(None)).dt.total_seconds() // 60
     told = told.assign(day=local.dt.date, hour=local.dt.hour, offset=offset.astype(int))
-    told["minute"] = told["at"].dt.hour * 60 + told["at"].dt.minute
+    return told.assign(minute=told["at"].dt.hour * 60 + told["at"].dt.minute)
+
+# %% ../nbs/25_witness.ipynb #61546a1f
+def prepare(
+    items: pd.DataFrame,  # NEWS_COLUMNS; published_at as the feed states it, aware
+    calendar: list[Session] | None = None,  # Trading days; null: those of the exchange
+) -> pd.DataFrame:  # Per reading: feed, source, key, at, day, hour, offset, minute, trading
+    "Readings of the clocks; hour is New York's, minute of the day is UTC's"
+    read = _stated(items)
+    key = [" ".join(re.findall(r"\w+", str(h).casefold())) for h in read.headline]
+    told = read.assign(at=read.published_at.dt.tz_convert("UTC"), key=key)[[*KEYS, "key", "at"]]
+    told = told.drop_duplicates().sort_values([*KEYS, "at", "key"], ignore_index=True)
+    told = _on_the_wall(told)
     if calendar is None:
         calendar = sessions_between(told.day.min(), told.day.max()) if len(told) else []
     return told.assign(trading=told.day.isin({s.day for s in calendar}))
@@ -102,7 +102,7 @@ def prepare(
 APART, NEAR = 14 * 60, 10  # Minutes: the widest difference looked at; how near to a whole hour
 LEAST_PAIRS, LEAST_DAYS, LEAST_SHARE = 5, 3, 0.6  # To believe that two clocks differ by so much
 
-
+# %% ../nbs/25_witness.ipynb #949dd95f
 def pairs_of(
     readings: pd.DataFrame,  # As `prepare` gives them
 ) -> (
@@ -131,7 +131,7 @@ def _agree(minutes: pd.Series) -> tuple[int, pd.Series]:
     mode = int(hours[near].mode().iloc[0])
     return mode, near & (hours == mode)
 
-
+# %% ../nbs/25_witness.ipynb #8a91775f
 def agreements(
     pairs: pd.DataFrame,  # As `pairs_of` gives them
 ) -> (
@@ -168,7 +168,7 @@ FAR, LEAST_ITEMS, LEAST_NIGHTS, GAIN, SURE = (
 PRICE = 0.12  # Log units per item that calling one more clock wrong must bring
 DRAWS = 200  # Bootstrap draws
 
-
+# %% ../nbs/25_witness.ipynb #0ca0b649
 def fit_of(
     hours: np.ndarray,  # Of New York, 0 to 23, one per item
 ) -> np.ndarray:  # One row per item, one column per shift
@@ -176,7 +176,7 @@ def fit_of(
     share = 0.75 * PROFILE / PROFILE.sum() + 0.25 / 24
     return np.log(share[(np.asarray(hours)[:, None] - SHIFTS) % 24])
 
-
+# %% ../nbs/25_witness.ipynb #178f1bd3
 def by_day(
     values: np.ndarray,  # One row per item
     days: pd.Series,  # The day of each item
@@ -184,7 +184,7 @@ def by_day(
     "Sums per day: items of one day are not independent, days nearly are"
     return pd.DataFrame(values).groupby(days.to_numpy()).sum().to_numpy()
 
-
+# %% ../nbs/25_witness.ipynb #80c7021a
 def drawn(
     rows: np.ndarray,  # One per day
     seed: int = 0,  # Of the random numbers
@@ -194,28 +194,38 @@ def drawn(
     return rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), DRAWS) @ rows
 
 # %% ../nbs/25_witness.ipynb #b6a0a968
+_ZERO = int(np.flatnonzero(SHIFTS == 0)[0])
+
+
+def _best_shift(rows: np.ndarray) -> tuple[int, float, float]:
+    "Hours of the best shift, what it gains on none in log units, and the z of that by days"
+    fit = rows.sum(axis=0)
+    best = int(fit.argmax())
+    more = rows[:, best] - rows[:, _ZERO]
+    z = more.sum() / np.sqrt((more**2).sum()) if more.any() else 0.0
+    return int(SHIFTS[best]), fit[best] - fit[_ZERO], z
+
+# %% ../nbs/25_witness.ipynb #58cc8529
+def _no_hours() -> dict[str, Any]:
+    "What `hours_of` says of a source without items on trading days"
+    none = {"n": 0, "days": 0, "far": False, "fit": np.zeros(len(SHIFTS))}
+    return none | dict.fromkeys(("hours", "gain", "z", "sure"), 0)
+
+# %% ../nbs/25_witness.ipynb #2b9935ac
 def hours_of(
     readings: pd.DataFrame,  # Of one source, as `prepare` gives them
-) -> dict[
-    str, Any
-]:  # n, days, hours (best shift), gain (per item), z, sure (share of draws), far (bool), fit (per item and shift)
-    "How far a source's day is shifted against New York's"
+) -> dict[str, Any]:  # n, days, far, fit (per item and shift), hours, gain (per item), z, sure
+    "How far a source's day is shifted against New York's; sure is a share of draws"
     own = readings[readings.trading]
     if own.empty:
-        return {"n": 0, "days": 0, "far": False, "fit": np.zeros(len(SHIFTS))} | dict.fromkeys(
-            ("hours", "gain", "z", "sure"), 0
-        )
+        return _no_hours()
     rows = by_day(fit_of(own.hour), own.day)
-    fit = rows.sum(axis=0)
-    best, zero = int(fit.argmax()), int(np.flatnonzero(SHIFTS == 0)[0])
-    more = rows[:, best] - rows[:, zero]
-    z = more.sum() / np.sqrt((more**2).sum()) if more.any() else 0.0
-    hours, gain = int(SHIFTS[best]), (fit[best] - fit[zero]) / len(own)
-    away = np.abs(SHIFTS[drawn(rows).argmax(axis=1)]) >= FAR
+    (hours, gain, z), fit = _best_shift(rows), rows.sum(axis=0) / max(len(own), LEAST_ITEMS)
+    gain = gain / len(own)
     enough = len(own) >= LEAST_ITEMS and len(rows) >= LEAST_NIGHTS
     far = bool(enough and abs(hours) >= FAR and gain >= GAIN and z >= SURE)
+    away = np.abs(SHIFTS[drawn(rows).argmax(axis=1)]) >= FAR
     told = {"hours": hours, "gain": gain, "z": z, "sure": float(np.mean(away == far))}
-    fit = fit / max(len(own), LEAST_ITEMS)
     return {"n": len(own), "days": len(rows), "far": far, "fit": fit} | told
 
 # %% ../nbs/25_witness.ipynb #25953ce8
@@ -254,20 +264,23 @@ _PREVIEW = re.compile(
 )
 LEAST_FILINGS, EARLY = 8, -120  # Filings; minutes
 
+# %% ../nbs/25_witness.ipynb #01dccbe1
+def _results_in(items: pd.DataFrame) -> pd.DataFrame:
+    "Headlines that tell of reported results, one row per symbol"
+    text = items.headline.astype("str")
+    told = items[text.str.contains(_RESULTS) & ~text.str.contains(_PREVIEW)]
+    return told.assign(symbol=told.symbols).explode("symbol")[[*KEYS, "symbol", "published_at"]]
 
+# %% ../nbs/25_witness.ipynb #90471795
 def filing_lags(
     items: pd.DataFrame,  # NEWS_COLUMNS; `symbols` a list
     filings: pd.DataFrame | None,  # symbol, accepted_at, items (codes as text); null: none at hand
-) -> (
-    pd.DataFrame
-):  # feed, source, symbol, accepted_at, minutes (headline minus acceptance; the earliest in ±18 h)
-    "Reported results against the acceptance of the filing"
+) -> pd.DataFrame:  # feed, source, symbol, accepted_at, minutes (headline minus acceptance)
+    "Reported results against the acceptance of the filing; the earliest within 18 hours"
     columns = [*KEYS, "symbol", "accepted_at", "minutes"]
     if filings is None or filings.empty or "symbols" not in items:
         return pd.DataFrame(columns=columns)
-    text = items.headline.astype("str")
-    told = items[text.str.contains(_RESULTS) & ~text.str.contains(_PREVIEW)]
-    told = told.assign(symbol=told.symbols).explode("symbol")[[*KEYS, "symbol", "published_at"]]
+    told = _results_in(items)
     own = filings[filings["items"].astype(str).str.contains("2.02", regex=False)]
     both = told.merge(own[["symbol", "accepted_at"]], on="symbol")
     both["minutes"] = (both.published_at - both.accepted_at).dt.total_seconds() / 60
@@ -275,6 +288,15 @@ def filing_lags(
     return both.groupby([*KEYS, "symbol", "accepted_at"], as_index=False).minutes.min()[columns]
 
 # %% ../nbs/25_witness.ipynb #01d300b4
+def _grown(first: tuple, edges: list[tuple]) -> dict[tuple[str, str], int]:
+    "The group that hangs on `first`, strongest tie first: source to hours"
+    hours = {first: 0}
+    while new := next((e for e in edges if (e[0] in hours) != (e[1] in hours)), None):
+        a, b, h = new
+        hours |= {a: hours[b] + h} if b in hours else {b: hours[a] - h}
+    return hours
+
+# %% ../nbs/25_witness.ipynb #3bdba674
 def tie(
     links: pd.DataFrame,  # As `agreements` gives them
     names: list[tuple[str, str]],  # All sources
@@ -283,17 +305,9 @@ def tie(
     groups, left = [], set(names)
     edges = list(zip(links.a, links.b, links.hours, strict=True))
     for first in dict.fromkeys([n for a, b, _ in edges for n in (a, b)]):
-        if first not in left:
-            continue
-        hours, grown = {first: 0}, True
-        while grown:
-            new = next(((a, b, h) for a, b, h in edges if (a in hours) != (b in hours)), None)
-            grown = new is not None
-            if grown:
-                a, b, h = new
-                hours |= {a: hours[b] + h} if b in hours else {b: hours[a] - h}
-        left -= set(hours)
-        groups.append(hours)
+        if first in left:
+            groups.append(_grown(first, edges))
+            left -= set(groups[-1])
     return groups
 
 # %% ../nbs/25_witness.ipynb #e243b4ba
@@ -308,6 +322,14 @@ def on_new_york_time(
     }
 
 # %% ../nbs/25_witness.ipynb #dee022e7
+def _fit(group: dict[tuple, int], fits: dict[tuple, np.ndarray], right: int) -> float:
+    "How well a group keeps the hours of New York when the clocks at `right` are the right ones"
+    shifts = {n: h - right for n, h in group.items()}
+    if any(abs(s) > 12 for s in shifts.values()):
+        return -np.inf
+    return sum(fits[n][s + 12] - PRICE * (s != 0) for n, s in shifts.items())
+
+# %% ../nbs/25_witness.ipynb #bcb46a44
 def settle(
     group: dict[tuple[str, str], int],  # Source to hours, relative
     fits: dict[tuple[str, str], np.ndarray],  # Source to log likelihood per item, per shift
@@ -315,36 +337,32 @@ def settle(
     tuple[str, str], int
 ]:  # Source to hours late; empty: it cannot be said which clock is right
     "The group with its right clock at zero"
-
-    def score(right: int) -> float:
-        shifts = {n: h - right for n, h in group.items()}
-        if any(abs(s) > 12 for s in shifts.values()):
-            return -np.inf
-        return sum(fits[n][s + 12] - PRICE * (s != 0) for n, s in shifts.items())
-
-    right = max(sorted(set(group.values())), key=score)
+    right = max(sorted(set(group.values())), key=lambda right: _fit(group, fits, right))
     late = {n: h - right for n, h in group.items()}
     wrong = sum(h != 0 for h in late.values())
     blunt = max(map(abs, late.values())) < FAR and 2 * wrong >= len(late)
     return {} if wrong and blunt else late
 
 # %% ../nbs/25_witness.ipynb #485d3a90
-def readings_of(
-    name: tuple[str, str],  # Feed and source
-    pairs: pd.DataFrame,  # As `pairs_of` gives them
-    late: dict[tuple[str, str], int],  # Sources of settled groups: hours late in summer
-    local: set[tuple[str, str]],  # Those of them that reprints show on New York time
-) -> dict[
-    str, Any
-]:  # pairs, agreeing, minutes (median, in summer), spread (quartiles), offset (New York's, median), others, both (seasons)
-    "What the reprints say of one clock"
+def _errors(name: tuple, pairs: pd.DataFrame, late: dict, local: set) -> pd.DataFrame:
+    "Pairs of one clock with settled ones; `own`: minutes that it is late, as in summer"
     found = []
     for side, other, sign in (("a", "b", 1), ("b", "a", -1)):
         p = pairs[pairs[side].map(lambda n: n == name) & pairs[other].isin(late)]
         turn = p[other].isin(local).astype(int) - int(name in local)  # Hours that winter takes away
         own = sign * p.minutes + 60 * p[other].map(late) - 60 * turn * (p.offset != -240)
         found.append(p.assign(own=own.astype(float), other=p[other]))
-    own = pd.concat(found)
+    return pd.concat(found)
+
+# %% ../nbs/25_witness.ipynb #8b7bf9f8
+def readings_of(
+    name: tuple[str, str],  # Feed and source
+    pairs: pd.DataFrame,  # As `pairs_of` gives them
+    late: dict[tuple[str, str], int],  # Sources of settled groups: hours late in summer
+    local: set[tuple[str, str]],  # Those of them that reprints show on New York time
+) -> dict[str, Any]:  # pairs, agreeing, others, both (seasons), minutes, spread, offset, labelled
+    "What the reprints say of one clock; minutes is a median, spread the distance of quartiles"
+    own = _errors(name, pairs, late, local)
     if name not in late or own.empty:
         none = dict.fromkeys(("minutes", "spread", "offset"))
         return {

@@ -100,12 +100,16 @@ def test_guard_18_later_items_never_show():
         asof = START + pd.Timedelta(minutes=minute)
         known = coordination(whole[whole.received_at <= asof])
         pd.testing.assert_frame_equal(coordination(whole, asof), known)
-        altered = whole.assign(headline=whole.headline.where(whole.received_at <= asof, "To the moon"))
+        altered = whole.assign(
+            headline=whole.headline.where(whole.received_at <= asof, "To the moon")
+        )
         pd.testing.assert_frame_equal(coordination(altered, asof), known)
 
 
 def test_the_order_of_rows_does_not_matter():
-    rows = pd.DataFrame([*push(), *push(2, headline="Acme opens a plant"), item(2, "Reuters", 1, 9)])
+    rows = pd.DataFrame(
+        [*push(), *push(2, headline="Acme opens a plant"), item(2, "Reuters", 1, 9)]
+    )
     shuffled = rows.sample(frac=1, random_state=1)
     pd.testing.assert_frame_equal(coordination(rows), coordination(shuffled))
 
@@ -126,7 +130,9 @@ def test_real_news_is_not_accused(shared):
     d = pd.read_parquet(shared / "real_news_2025.parquet")
     from catalyst.news import tier_of
 
-    tiers = d.source.where(d.source != "", d.feed).map({s: tier_of(s) for s in {*d.source, *d.feed}})
+    tiers = d.source.where(d.source != "", d.feed).map(
+        {s: tier_of(s) for s in {*d.source, *d.feed}}
+    )
     words = d.headline.str.casefold().str.findall(r"\w+").map(lambda w: " ".join(sorted(w)))
     told = d.assign(story_id=pd.factorize(words)[0], source_name=d.source, source_tier=tiers)
     got = coordination(told.rename(columns={"published_at": "received_at", "id": "item_id"}))

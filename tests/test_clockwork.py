@@ -20,11 +20,17 @@ def faults(items, **more):
 @pytest.mark.parametrize("hours", [-11, -8, -6, -3, -1, 1, 2, 4, 5, 8, 12])
 def test_nw09_a_constant_shift_is_found_to_the_hour(hours):
     t = audit_clocks(planted(late={"a": hours})).set_index("source")
-    assert t.fault["a"] == f"{abs(hours)} h {'late' if hours > 0 else 'early'}" and t.late_hours["a"] == hours
+    assert (
+        t.fault["a"] == f"{abs(hours)} h {'late' if hours > 0 else 'early'}"
+        and t.late_hours["a"] == hours
+    )
     assert t.fault.drop("a").isna().all() and (t.confidence > 0.8).all()
 
 
-@pytest.mark.parametrize("span", [("2025-01-06", "2025-02-28"), ("2025-06-02", "2025-07-25"), ("2025-02-03", "2025-04-11")])
+@pytest.mark.parametrize(
+    "span",
+    [("2025-01-06", "2025-02-28"), ("2025-06-02", "2025-07-25"), ("2025-02-03", "2025-04-11")],
+)
 def test_nw09_local_time_labelled_utc_is_found_in_winter_in_summer_and_across(span):
     assert faults(planted(local=("b",), span=span)) == {"a": None, "b": LOCAL, "c": None}
 
@@ -34,7 +40,9 @@ def test_nw09_the_change_of_the_hour_tells_the_two_faults_apart():
     across = planted(late={"a": -4}, n=1500)
     assert faults(across)["a"] == "4 h early"
     t = audit_clocks(planted(local=("b",), late={"b": 8, "a": 8})).set_index("source")
-    assert t.fault[["a", "b"]].tolist() == ["8 h late", LOCAL] and t.late_hours[["a", "b"]].tolist() == [8, 8]
+    assert t.fault[["a", "b"]].tolist() == ["8 h late", LOCAL] and t.late_hours[
+        ["a", "b"]
+    ].tolist() == [8, 8]
 
 
 def test_nw09_naive_stamps_and_a_missing_column_are_refused():
@@ -47,7 +55,11 @@ def test_nw09_naive_stamps_and_a_missing_column_are_refused():
 
 def test_nothing_is_said_of_little_and_nothing_comes_of_nothing():
     t = audit_clocks(planted(n=6, late={"a": 8}))
-    assert t.fault.isna().all() and t.confidence.isna().all() and t.evidence.str.contains("too little").all()
+    assert (
+        t.fault.isna().all()
+        and t.confidence.isna().all()
+        and t.evidence.str.contains("too little").all()
+    )
     assert list(audit_clocks(planted(n=5)[:0]).columns) == AUDIT_COLUMNS
 
 
@@ -55,9 +67,27 @@ def test_retold_headlines_and_rubrics_accuse_nobody():
     "A rubric printed each morning by one house and each evening by another is no fault of a clock"
     items = planted(n=60)
     days = items.published_at.dt.normalize().drop_duplicates().sort_values()
-    row = lambda s, d, h: ["wire", f"{s}{d}", [], "The day on the market in brief", "", s, "", None, d + pd.Timedelta(hours=h), d + pd.Timedelta("1D"), None]
-    rubric = pd.DataFrame([row(s, d, h) for d in days for s, h in (("a", 13), ("b", 21))], columns=NEWS_COLUMNS)
-    assert faults(pd.concat([items, rubric], ignore_index=True)) == {"a": None, "b": None, "c": None}
+    row = lambda s, d, h: [
+        "wire",
+        f"{s}{d}",
+        [],
+        "The day on the market in brief",
+        "",
+        s,
+        "",
+        None,
+        d + pd.Timedelta(hours=h),
+        d + pd.Timedelta("1D"),
+        None,
+    ]
+    rubric = pd.DataFrame(
+        [row(s, d, h) for d in days for s, h in (("a", 13), ("b", 21))], columns=NEWS_COLUMNS
+    )
+    assert faults(pd.concat([items, rubric], ignore_index=True)) == {
+        "a": None,
+        "b": None,
+        "c": None,
+    }
 
 
 def test_sound_worlds_are_not_accused():
@@ -66,21 +96,41 @@ def test_sound_worlds_are_not_accused():
 
 def test_the_same_items_in_any_order_give_the_same_audit():
     items = planted(local=("b",), late={"a": 8}, n=400)
-    pd.testing.assert_frame_equal(audit_clocks(items), audit_clocks(items.sample(frac=1, random_state=1)))
+    pd.testing.assert_frame_equal(
+        audit_clocks(items), audit_clocks(items.sample(frac=1, random_state=1))
+    )
 
 
 def test_an_item_repeated_for_each_symbol_is_one_reading():
     items = planted(local=("b",), late={"a": 8}, n=400)
-    pd.testing.assert_frame_equal(audit_clocks(items), audit_clocks(pd.concat([items] * 5, ignore_index=True)))
+    pd.testing.assert_frame_equal(
+        audit_clocks(items), audit_clocks(pd.concat([items] * 5, ignore_index=True))
+    )
 
 
 def test_results_hours_before_their_filings_show_an_early_clock():
     base = pd.Timestamp("2025-08-04 20:30", tz="UTC")
     at = [base + pd.Timedelta(days=i) for i in range(10)]
     filings = pd.DataFrame({"symbol": "ACM", "accepted_at": at, "items": "2.02,9.01"})
-    row = lambda i, h: ["lone", str(i), ["ACM"], f"Acme reports results number {i}", "", "s", "", None, at[i] + pd.Timedelta(hours=h), at[i], None]
-    early, right = (pd.DataFrame([row(i, h) for i in range(10)], columns=NEWS_COLUMNS) for h in (-5, 0.2))
-    assert faults(early, filings=filings) == {"s": "5 h early"} and faults(right, filings=filings) == {"s": None}
+    row = lambda i, h: [
+        "lone",
+        str(i),
+        ["ACM"],
+        f"Acme reports results number {i}",
+        "",
+        "s",
+        "",
+        None,
+        at[i] + pd.Timedelta(hours=h),
+        at[i],
+        None,
+    ]
+    early, right = (
+        pd.DataFrame([row(i, h) for i in range(10)], columns=NEWS_COLUMNS) for h in (-5, 0.2)
+    )
+    assert faults(early, filings=filings) == {"s": "5 h early"} and faults(
+        right, filings=filings
+    ) == {"s": None}
     assert faults(early) == {"s": None}
 
 
@@ -92,7 +142,10 @@ def test_a_correction_is_a_copy_keeps_the_stated_and_never_passes_the_receipt():
     early = planted(late={"a": -6})
     tight = early.assign(received_at=early.published_at + pd.Timedelta("1h"))
     kept = shifted(tight, audit_clocks(tight))
-    assert kept.published_at.equals(tight.published_at) and (kept.published_at <= kept.received_at).all()
+    assert (
+        kept.published_at.equals(tight.published_at)
+        and (kept.published_at <= kept.received_at).all()
+    )
 
 
 def stored(items, delay="1h"):
@@ -108,14 +161,21 @@ def test_guard_18_an_audit_is_known_from_its_instant_on_and_rewrites_nothing(scr
     assert suspended(scratch, APRIL) == set()
     run_audit(scratch, MAY)
     (bad,) = suspended(scratch, MAY)
-    assert suspended(scratch, MAY - timedelta(seconds=1)) == set(), "a verdict of May was used in April"
+    assert suspended(scratch, MAY - timedelta(seconds=1)) == set(), (
+        "a verdict of May was used in April"
+    )
     first = scratch.rows("select * from news_clock_audits order by source_id")
     run_audit(scratch, MAY)
     run_audit(scratch, JUNE)
-    rows = scratch.rows("select * from news_clock_audits where checked_at = :m order by source_id", m=MAY)
+    rows = scratch.rows(
+        "select * from news_clock_audits where checked_at = :m order by source_id", m=MAY
+    )
     assert rows == first and scratch.value("select count(*) from news_clock_audits") == 6
     assert scratch.rows("select * from news_revisions order by revision_id") == before
-    assert scratch.value("select clock_fault from news_sources where source_id = :i", i=bad) == "8 h late"
+    assert (
+        scratch.value("select clock_fault from news_sources where source_id = :i", i=bad)
+        == "8 h late"
+    )
 
 
 def test_guard_18_an_audit_sees_nothing_received_later(scratch):
@@ -138,33 +198,85 @@ def test_an_earlier_audit_run_later_leaves_what_is_shown_and_an_acquittal_lifts(
     later = later.assign(headline=later.headline + " again", item_id="n" + later.item_id)
     import_news(scratch, stored(later))
     run_audit(scratch, datetime(2025, 11, 20, tzinfo=UTC), days=90)
-    assert shown() is None and suspended(scratch, datetime(2025, 11, 20, tzinfo=UTC)) == set() and len(suspended(scratch, JUNE)) == 1
+    assert (
+        shown() is None
+        and suspended(scratch, datetime(2025, 11, 20, tzinfo=UTC)) == set()
+        and len(suspended(scratch, JUNE)) == 1
+    )
 
 
 def test_silence_does_not_lift_a_suspension_and_no_news_is_no_audit(scratch):
     assert run_audit(scratch, APRIL).empty and suspended(scratch, APRIL) == set()
     items = stored(planted(late={"a": 8}, n=400))
-    import_news(scratch, pd.concat([items, stored(planted(n=4, span=("2026-01-05", "2026-01-09"))).assign(item_id=lambda d: "z" + d.item_id)]))
+    import_news(
+        scratch,
+        pd.concat(
+            [
+                items,
+                stored(planted(n=4, span=("2026-01-05", "2026-01-09"))).assign(
+                    item_id=lambda d: "z" + d.item_id
+                ),
+            ]
+        ),
+    )
     run_audit(scratch, MAY)
     quiet = run_audit(scratch, datetime(2026, 1, 20, tzinfo=UTC), days=30)
-    assert quiet.confidence.isna().all() and len(suspended(scratch, datetime(2026, 1, 20, tzinfo=UTC))) == 1
+    assert (
+        quiet.confidence.isna().all()
+        and len(suspended(scratch, datetime(2026, 1, 20, tzinfo=UTC))) == 1
+    )
 
 
 def real(shared, stamp):
     "The four feeds as NEWS_COLUMNS; of stockbench the stamp called `stamp`"
 
     def frame(feed, ids, symbols, headline, source, at):
-        told = {"feed": feed, "item_id": ids.astype(str), "symbols": symbols, "headline": headline, "summary": "", "source": source, "url": "", "event_at": None}
-        return pd.DataFrame(told | {"published_at": at, "received_at": at, "revised_at": None})[at.notna()]
+        told = {
+            "feed": feed,
+            "item_id": ids.astype(str),
+            "symbols": symbols,
+            "headline": headline,
+            "summary": "",
+            "source": source,
+            "url": "",
+            "event_at": None,
+        }
+        return pd.DataFrame(told | {"published_at": at, "received_at": at, "revised_at": None})[
+            at.notna()
+        ]
 
-    s, f, n, t = (pd.read_parquet(shared / f"news/{x}.parquet") for x in ("stockbench_dow20_2025H1", "finviz_67_2025", "stocknewsapi_mag7_2025", "tradingview_10_2025"))
+    s, f, n, t = (
+        pd.read_parquet(shared / f"news/{x}.parquet")
+        for x in (
+            "stockbench_dow20_2025H1",
+            "finviz_67_2025",
+            "stocknewsapi_mag7_2025",
+            "tradingview_10_2025",
+        )
+    )
     one = lambda c: c.map(lambda v: [v])
     split = t.headline.str.rsplit(" — ", n=1, expand=True)
     items = [
-        frame("stockbench", s.id, s.symbols.str.split(","), s.headline, s.source.fillna("?"), s[stamp]),
+        frame(
+            "stockbench", s.id, s.symbols.str.split(","), s.headline, s.source.fillna("?"), s[stamp]
+        ),
         frame("finviz", pd.Series(f.index), one(f.symbol), f.headline, "finviz", f.ts),
-        frame("stocknewsapi", n.news_url, n.tickers.astype(str).str.split(","), n.title, n.source_name, n.ts),
-        frame("tradingview", t.storyPath, one(t.symbol), split[0], split[1].fillna("tradingview"), t.ts),
+        frame(
+            "stocknewsapi",
+            n.news_url,
+            n.tickers.astype(str).str.split(","),
+            n.title,
+            n.source_name,
+            n.ts,
+        ),
+        frame(
+            "tradingview",
+            t.storyPath,
+            one(t.symbol),
+            split[0],
+            split[1].fillna("tradingview"),
+            t.ts,
+        ),
     ]
     items = pd.concat(items, ignore_index=True)
     return items[items.published_at > pd.Timestamp("2024-12-01", tz="UTC")]
@@ -173,11 +285,15 @@ def real(shared, stamp):
 def filings(shared):
     f = pd.read_csv(shared / "edgar_8k_to_2025.csv", keep_default_na=False)
     at = pd.to_datetime(f.acceptance_raw, utc=True, format="ISO8601")
-    return f.assign(accepted_at=at)[at > pd.Timestamp("2024-12-01", tz="UTC")][["symbol", "accepted_at", "items"]]
+    return f.assign(accepted_at=at)[at > pd.Timestamp("2024-12-01", tz="UTC")][
+        ["symbol", "accepted_at", "items"]
+    ]
 
 
 def test_nw09_both_faults_of_the_real_feed_are_found_without_being_told(shared):
-    t = audit_clocks(real(shared, "published_utc_raw"), filings(shared)).set_index(["feed", "source"])
+    t = audit_clocks(real(shared, "published_utc_raw"), filings(shared)).set_index(
+        ["feed", "source"]
+    )
     s = t.loc["stockbench"]
     assert s.fault["Yahoo"] == "8 h late" and s.confidence["Yahoo"] > 0.9
     for source in ("MarketWatch", "SeekingAlpha", "DowJones", "Finnhub"):
@@ -195,19 +311,29 @@ def test_nw09_no_fault_is_seen_in_sound_feeds_whole_or_halved(shared):
         for part in (items, items[half], items[~half]):
             t = audit_clocks(part, filings(shared))
             told += int(t.confidence.notna().sum())
-            assert t.fault.isna().all(), t[t.fault.notna()][["source", "fault", "evidence"]].to_dict("records")
+            assert t.fault.isna().all(), t[t.fault.notna()][
+                ["source", "fault", "evidence"]
+            ].to_dict("records")
     assert told > 50
 
 
 def test_nw09_a_sound_feed_labelled_wrongly_is_found(shared):
     items = real(shared, "ts_fixed")
-    wall = items.published_at.dt.tz_convert("America/New_York").dt.tz_localize(None).dt.tz_localize("UTC")
-    t = audit_clocks(items.assign(published_at=items.published_at.where(items.feed != "finviz", wall))).set_index(["feed", "source"])
+    wall = (
+        items.published_at.dt.tz_convert("America/New_York")
+        .dt.tz_localize(None)
+        .dt.tz_localize("UTC")
+    )
+    t = audit_clocks(
+        items.assign(published_at=items.published_at.where(items.feed != "finviz", wall))
+    ).set_index(["feed", "source"])
     assert t.fault["finviz", "finviz"] == LOCAL and t.fault.drop("finviz").isna().all()
 
 
 def test_the_correction_repairs_the_real_feed(shared):
-    items = real(shared, "published_utc_raw").assign(received_at=pd.Timestamp("2026-01-01", tz="UTC"))
+    items = real(shared, "published_utc_raw").assign(
+        received_at=pd.Timestamp("2026-01-01", tz="UTC")
+    )
     truth = real(shared, "ts_fixed")
     got = shifted(items, audit_clocks(items))
     own = got.source.isin(["Yahoo", "MarketWatch", "SeekingAlpha", "DowJones"])

@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 
 from catalyst.core import Timeframe
-from catalyst.events import MINUTES, bands, event_paths, events_of, holm, path_svg, shuffled, verdicts
+from catalyst.events import (
+    MINUTES,
+    bands,
+    event_paths,
+    events_of,
+    holm,
+    path_svg,
+    shuffled,
+    verdicts,
+)
 from catalyst.simulate import SimulatedFeed
 
 
@@ -19,8 +28,14 @@ def world():
     bars = raw.assign(security_id=raw.symbol.map(ids)).drop(columns="symbol")
     bars = bars.set_index(["security_id", "ts"]).sort_index()
     truth = feed.truth().dropna(subset=["item_id"])
-    truth = truth[~truth.kind.isin(["rumour", "denial"]) & (truth["at"] > w[21].opens) & (truth["at"] < w[-7].closes)]
-    events = truth.assign(security_id=truth.symbol.map(ids), planted=truth.kind, kind=truth.catalyst_type)
+    truth = truth[
+        ~truth.kind.isin(["rumour", "denial"])
+        & (truth["at"] > w[21].opens)
+        & (truth["at"] < w[-7].closes)
+    ]
+    events = truth.assign(
+        security_id=truth.symbol.map(ids), planted=truth.kind, kind=truth.catalyst_type
+    )
     return bars, events.reset_index(drop=True), ids["SIMKET"]
 
 
@@ -76,7 +91,9 @@ def test_guard_18_bars_after_a_step_do_not_change_it(world):
     one = events[events.planted == "news"].iloc[[40]].assign(kind="any")
     now = event_paths(one, bars, market)
     wild = bars.copy()
-    wild.loc[wild.available_at > one["at"].item() + pd.Timedelta("20min"), ["close", "volume"]] *= 3.0
+    wild.loc[wild.available_at > one["at"].item() + pd.Timedelta("20min"), ["close", "volume"]] *= (
+        3.0
+    )
     then = event_paths(one, wild, market)
     early = (now.unit == "minute") & (now.step <= 0)
     pd.testing.assert_frame_equal(now[early], then[early])
@@ -108,8 +125,16 @@ def test_few_days_have_no_band_and_no_events_no_mean():
     assert np.isnan(told[1]["mean"]) and told[1].events == 0
     empty = pd.DataFrame({"security_id": pd.Series(dtype="int64"), "kind": [], "tone": []})
     empty["at"] = pd.Series(dtype="datetime64[us, UTC]")
-    bars = pd.DataFrame({"close": [1.0], "volume": [1.0], "available_at": pd.to_datetime(["2025-08-13 13:45"], utc=True)})
-    bars.index = pd.MultiIndex.from_tuples([(1, pd.Timestamp("2025-08-13 13:30", tz="UTC"))], names=["security_id", "ts"])
+    bars = pd.DataFrame(
+        {
+            "close": [1.0],
+            "volume": [1.0],
+            "available_at": pd.to_datetime(["2025-08-13 13:45"], utc=True),
+        }
+    )
+    bars.index = pd.MultiIndex.from_tuples(
+        [(1, pd.Timestamp("2025-08-13 13:30", tz="UTC"))], names=["security_id", "ts"]
+    )
     assert len(event_paths(empty, bars, 1)) == 0
 
 
@@ -119,7 +144,9 @@ def test_each_security_can_have_its_own_benchmark(world):
     same = pd.Series(market, some.security_id.unique())
     pd.testing.assert_frame_equal(event_paths(some, bars, market), event_paths(some, bars, same))
     itself = pd.Series(same.index, same.index)
-    assert (event_paths(some, bars, itself).query("measure == 'return'")["mean"].dropna() == 0).all()
+    assert (
+        event_paths(some, bars, itself).query("measure == 'return'")["mean"].dropna() == 0
+    ).all()
 
 
 def test_holm():
@@ -130,7 +157,15 @@ def test_holm():
 
 def test_one_event_per_story_and_security():
     t = pd.Timestamp("2025-08-13 14:00", tz="UTC")
-    news = pd.DataFrame({"news_id": range(5), "story_id": [1, 1, 1, None, None], "security_id": [1, 1, 2, 3, None], "catalyst_type": ["fda", "general", "fda", None, "fda"], "tone": 0.1})
+    news = pd.DataFrame(
+        {
+            "news_id": range(5),
+            "story_id": [1, 1, 1, None, None],
+            "security_id": [1, 1, 2, 3, None],
+            "catalyst_type": ["fda", "general", "fda", None, "fda"],
+            "tone": 0.1,
+        }
+    )
     got = events_of(news.assign(received_at=[t + pd.Timedelta(minutes=5 - i) for i in range(5)]))
     assert got[["security_id", "kind"]].values.tolist() == [[2, "fda"], [1, "general"]]
 
@@ -148,11 +183,22 @@ def test_real_news_moves_more_than_shuffled_news(shared):
     ids = {s: i + 1 for i, s in enumerate(sorted(d.symbol.astype(str).unique()))}
     ts = d.ts.astype("datetime64[us, UTC]")
     bars = pd.DataFrame({c: d[c].astype(float) for c in ("close", "volume")})
-    bars = bars.assign(security_id=d.symbol.astype(str).map(ids).astype("int64"), ts=ts, available_at=ts + pd.Timedelta("15min"))
+    bars = bars.assign(
+        security_id=d.symbol.astype(str).map(ids).astype("int64"),
+        ts=ts,
+        available_at=ts + pd.Timedelta("15min"),
+    )
     bars = bars.set_index(["security_id", "ts"]).sort_index()
     n = pd.read_parquet(shared / "real_news_2025.parquet")
     n = n[n.symbols.isin(ids) & (n.published_at > "2025-06-12")]
-    events = pd.DataFrame({"security_id": n.symbols.map(ids).astype("int64"), "at": n.published_at, "kind": "any", "tone": np.nan})
+    events = pd.DataFrame(
+        {
+            "security_id": n.symbols.map(ids).astype("int64"),
+            "at": n.published_at,
+            "kind": "any",
+            "tone": np.nan,
+        }
+    )
     events = events[events.security_id != ids["SPY"]].reset_index(drop=True)
     size = lambda e: at(event_paths(e, bars, ids["SPY"]), "size", 15)
     real, placebo = size(events), size(shuffled(events))

@@ -113,7 +113,9 @@ def test_guard11_a_slot_that_a_long_run_swallowed_has_failed(scratch, capsys):
     assert _overrun(scratch, settings, jobs, (), at, again - timedelta(seconds=1)) == 0
     assert _overrun(scratch, settings, jobs, (), at, again) == len(due) > 0
     failed = _failed_runs(scratch, session.day, World.SIMULATED)
-    assert len(failed) == len(due) and all("missed: an earlier run lasted" in f["error"] for f in failed)
+    assert len(failed) == len(due) and all(
+        "missed: an earlier run lasted" in f["error"] for f in failed
+    )
     assert _failed_runs(scratch, session.day, World.REPLAY) == []
     assert capsys.readouterr().out.count("failed: missed") == len(due)
 
@@ -145,7 +147,9 @@ def test_guard12_news_that_ended_in_a_mistake_of_ours_is_not_healthy(scratch, mo
     monkeypatch.setattr(steps, "judge_news", lambda *asked: {}["x"])
     with pytest.raises(KeyError):
         steps.collect_news(desk)
-    told = scratch.rows("select status, error_message from service_health where service_name = 'news'")
+    told = scratch.rows(
+        "select status, error_message from service_health where service_name = 'news'"
+    )
     assert told == [{"status": "degraded", "error_message": "KeyError: 'x'"}]
 
 

@@ -5,13 +5,28 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
-from catalyst.items import LONGEST_NAME, clean_symbols, clean_text, digest, judge_batch, tier_of, to_instants
+from catalyst.items import (
+    LONGEST_NAME,
+    clean_symbols,
+    clean_text,
+    digest,
+    judge_batch,
+    tier_of,
+    to_instants,
+)
 from catalyst.ports import NEWS_COLUMNS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 NOON = datetime(2025, 8, 13, 12, tzinfo=UTC)
-ANY = st.one_of(st.sampled_from([None, pd.NA, pd.NaT, np.array(["ACM", 3]), {"a": 1}, NOON]), st.floats(), st.integers(), st.text(max_size=80), st.binary(max_size=9), st.lists(st.text(max_size=6), max_size=4))
+ANY = st.one_of(
+    st.sampled_from([None, pd.NA, pd.NaT, np.array(["ACM", 3]), {"a": 1}, NOON]),
+    st.floats(),
+    st.integers(),
+    st.text(max_size=80),
+    st.binary(max_size=9),
+    st.lists(st.text(max_size=6), max_size=4),
+)
 
 
 def item(item_id="a", headline="Acme opens a plant", published_at=NOON, received_at=NOON, **other):
@@ -74,14 +89,20 @@ def test_nw02_no_length_is_too_long():
 
 
 def test_guard_13_text_is_cleaned_of_nothing_but_what_cannot_be_stored():
-    for c in map(chr, [*range(0x20, 0x7F), 9, 10, 13, *range(0xA0, 0x2000, 7), 0x202E, 0xFFFD, 0x1F680]):
+    for c in map(
+        chr, [*range(0x20, 0x7F), 9, 10, 13, *range(0xA0, 0x2000, 7), 0x202E, 0xFFFD, 0x1F680]
+    ):
         assert clean_text(f"a{c}b") == f"a{c}b"
     for c in map(chr, [0, 1, 8, 11, 12, 14, 31, 127, 0x81, 0xD800, 0xDFFF]):
         assert clean_text(f"a{c}b") == "ab"
 
 
 def test_nw09_clocks_with_and_without_zones_in_one_column():
-    at, naive = to_instants(pd.Series([NOON, NOON.replace(tzinfo=None), "2025-08-13T08:00:00-04:00", 5, b"x"], dtype=object))
+    at, naive = to_instants(
+        pd.Series(
+            [NOON, NOON.replace(tzinfo=None), "2025-08-13T08:00:00-04:00", 5, b"x"], dtype=object
+        )
+    )
     assert naive.tolist() == [False, True, False, False, False]
     assert at[0] == at[2] == pd.Timestamp(NOON) and at[[1, 3, 4]].isna().all()
 

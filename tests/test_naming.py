@@ -62,9 +62,13 @@ def test_a_mark_of_a_company_makes_it_match(text, symbols, matcher):
 
 def test_longest_match_wins_and_a_shared_name_decides_nothing(matcher):
     assert [m.words for m in names_in("General Electric grows", matcher)] == ["General Electric"]
-    inner = build_matcher(pd.DataFrame({"symbol": ["WDG", "WRX"], "name": ["Widget Worksop", "Worksop"]}))
+    inner = build_matcher(
+        pd.DataFrame({"symbol": ["WDG", "WRX"], "name": ["Widget Worksop", "Worksop"]})
+    )
     assert said("Widget Worksop grows", inner) == ["WDG"]
-    twins = build_matcher(pd.DataFrame({"symbol": ["ACM", "ACQ"], "name": ["Acme Inc", "Acme Ltd"]}))
+    twins = build_matcher(
+        pd.DataFrame({"symbol": ["ACM", "ACQ"], "name": ["Acme Inc", "Acme Ltd"]})
+    )
     assert names_in("Acme grows", twins) == [] and said("$ACQ grows", twins) == ["ACQ"]
 
 
@@ -83,20 +87,50 @@ def test_spellings_and_pattern_are_for_attached_tickers_too():
 
 def test_guard_13_odd_headlines_are_read_and_nothing_is_lost(matcher):
     at = pd.Timestamp("2025-08-13 12:00", tz="UTC")
-    texts = [None, "", "Acme " * 50_000, "‫שלום‬ 🚀 Acme", float("nan"), "<script>Acme</script>", "$$$ (((", "\x00Acme"]
-    rows = [["w", str(i), [] if i % 2 else None, t, "", "s", "", None, at, at, None] for i, t in enumerate(texts)]
+    texts = [
+        None,
+        "",
+        "Acme " * 50_000,
+        "‫שלום‬ 🚀 Acme",
+        float("nan"),
+        "<script>Acme</script>",
+        "$$$ (((",
+        "\x00Acme",
+    ]
+    rows = [
+        ["w", str(i), [] if i % 2 else None, t, "", "s", "", None, at, at, None]
+        for i, t in enumerate(texts)
+    ]
     items = pd.DataFrame(rows, columns=NEWS_COLUMNS, index=range(7, 7 + len(rows)))
     got = attach_names(items, matcher)
-    assert list(got.index) == list(items.index) and got.columns.tolist() == [*NEWS_COLUMNS, "named_by"]
-    assert [s == ["ACM"] for s in got.symbols] == [False, False, True, True, False, True, False, True]
+    assert list(got.index) == list(items.index) and got.columns.tolist() == [
+        *NEWS_COLUMNS,
+        "named_by",
+    ]
+    assert [s == ["ACM"] for s in got.symbols] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_attached_tickers_stay_and_the_filled_ones_are_told(matcher):
     at = pd.Timestamp("2025-08-13 12:00", tz="UTC")
-    rows = [["w", i, s, "Acme sues Widget Works", "", "s", "", None, at, at, None] for i, s in (("a", ["T"]), ("b", []))]
+    rows = [
+        ["w", i, s, "Acme sues Widget Works", "", "s", "", None, at, at, None]
+        for i, s in (("a", ["T"]), ("b", []))
+    ]
     got = attach_names(pd.DataFrame(rows, columns=NEWS_COLUMNS), matcher)
     assert got.symbols.tolist() == [["T"], ["ACM", "WDG"]]
-    assert got.named_by[0] is None and got.named_by[1] == {"ACM": ["Acme", 0.95], "WDG": ["Widget Works", 0.95]}
+    assert got.named_by[0] is None and got.named_by[1] == {
+        "ACM": ["Acme", 0.95],
+        "WDG": ["Widget Works", 0.95],
+    }
 
 
 def universe(shared):
@@ -106,13 +140,36 @@ def universe(shared):
 
 def test_precision_and_recall_on_labelled_disagreements(shared):
     "Labels say whether a headline names a company where the matcher and the feed's own tickers disagree"
-    matcher = build_matcher(pd.concat([universe(shared), pd.DataFrame({"symbol": ["BABA", "MELI", "SPY", "QQQ"], "name": ["Alibaba", "MercadoLibre", None, "Invesco QQQ"]})]))
-    news = pd.read_parquet(shared / "real_news_2025.parquet").drop_duplicates("id").set_index("id").headline
+    matcher = build_matcher(
+        pd.concat(
+            [
+                universe(shared),
+                pd.DataFrame(
+                    {
+                        "symbol": ["BABA", "MELI", "SPY", "QQQ"],
+                        "name": ["Alibaba", "MercadoLibre", None, "Invesco QQQ"],
+                    }
+                ),
+            ]
+        )
+    )
+    news = (
+        pd.read_parquet(shared / "real_news_2025.parquet")
+        .drop_duplicates("id")
+        .set_index("id")
+        .headline
+    )
     rows = list(csv.DictReader(LABELS.open()))
-    hit = [CLASSES.get(r["symbol"], r["symbol"]) in {CLASSES.get(m.symbol, m.symbol) for m in names_in(news[r["id"]], matcher)} for r in rows]
+    hit = [
+        CLASSES.get(r["symbol"], r["symbol"])
+        in {CLASSES.get(m.symbol, m.symbol) for m in names_in(news[r["id"]], matcher)}
+        for r in rows
+    ]
     told = [r["label"] == "named" for r in rows]
     assert len(rows) == 200 and sum(told) > 100
-    assert sum(h for h, t in zip(hit, told) if not t) == 0, "named nowhere, or only as the one who rates"
+    assert sum(h for h, t in zip(hit, told) if not t) == 0, (
+        "named nowhere, or only as the one who rates"
+    )
     assert sum(h for h, t in zip(hit, told) if t) >= 0.92 * sum(told)
 
 

@@ -310,7 +310,11 @@ def test_guard_18_a_story_that_merges_later_is_two_before(scratch):
     rows = feed_frame(
         item("a", headline="Acme to buy Widget Robotics"),
         item("b", headline="Boltwood fund sells Quill Harbor stake", symbols=["BLT"]),
-        item("c", headline="Acme to buy Widget Robotics; Boltwood fund sells Quill Harbor stake", published=60),
+        item(
+            "c",
+            headline="Acme to buy Widget Robotics; Boltwood fund sells Quill Harbor stake",
+            published=60,
+        ),
     )
     import_news(scratch, rows)
     at = lambda m: NOON + timedelta(minutes=m)
@@ -328,7 +332,9 @@ def test_guard_18_a_story_that_merges_later_is_two_before(scratch):
 
 def test_a_revision_stays_in_its_story_and_counts_once(scratch):
     import_news(scratch, feed_frame(item(headline="Acme opens Boltwood plant")))
-    import_news(scratch, feed_frame(item(headline="Correction: an entirely different thing", received=30)))
+    import_news(
+        scratch, feed_frame(item(headline="Correction: an entirely different thing", received=30))
+    )
     stories = read_stories(scratch, NOON + timedelta(minutes=30))
     assert stories[["items", "sources", "independent"]].values.tolist() == [[1, 1, 1]]
     assert stories.headline.tolist() == ["Acme opens Boltwood plant"]
@@ -338,8 +344,22 @@ def test_a_revision_stays_in_its_story_and_counts_once(scratch):
 
 
 def test_nw05_copies_of_one_text_are_one_independent_source(scratch):
-    same = [item(str(n), headline="Acme to cut 300 jobs in Ohio", source=f"Portal {n}", published=n) for n in range(5)]
-    import_news(scratch, feed_frame(*same, item("x", headline="Acme slashes 300 Ohio jobs, union says", source="Reuters", published=9)))
+    same = [
+        item(str(n), headline="Acme to cut 300 jobs in Ohio", source=f"Portal {n}", published=n)
+        for n in range(5)
+    ]
+    import_news(
+        scratch,
+        feed_frame(
+            *same,
+            item(
+                "x",
+                headline="Acme slashes 300 Ohio jobs, union says",
+                source="Reuters",
+                published=9,
+            ),
+        ),
+    )
     row = read_stories(scratch, NOON + timedelta(minutes=9)).iloc[0]
     assert (row["items"], row.sources, row.independent) == (6, 6, 2)
     assert (row.first_source, row.first_tier, row.best_tier) == ("Portal 0", 5, 1)
@@ -350,13 +370,21 @@ def test_a_story_that_a_signal_names_is_kept_when_an_older_item_takes_its_place(
     old = read_stories(scratch, NOON + timedelta(hours=1)).story_id[0]
     import_news(scratch, feed_frame(item("a", headline="Acme opens Boltwood plant", received=10)))
     now = read_stories(scratch, NOON + timedelta(hours=1))
-    assert len(now) == 1 and now.story_id[0] != old and now.known_at[0] == NOON + timedelta(minutes=10)
+    assert (
+        len(now) == 1 and now.story_id[0] != old and now.known_at[0] == NOON + timedelta(minutes=10)
+    )
     assert scratch.value("select count(*) from news_stories") == 1, "nobody names the old one"
 
 
 def test_nw06_nw08_news_of_an_unknown_security_is_read_in_order_of_receipt(scratch):
     "No join loses a security that was made a moment ago, and what decides the order is the receipt"
-    import_news(scratch, feed_frame(item("a", ["NEWCO"], published=50, received=60), item("b", ["NEWCO"], headline="Other", published=55, received=56)))
+    import_news(
+        scratch,
+        feed_frame(
+            item("a", ["NEWCO"], published=50, received=60),
+            item("b", ["NEWCO"], headline="Other", published=55, received=56),
+        ),
+    )
     got = read_news(scratch, NOON + timedelta(hours=2))
     assert got.item_id.tolist() == ["b", "a"] and got.security_id.notna().all()
 
@@ -365,7 +393,12 @@ def replay_frame(shared, start, stop):
     d = pd.read_parquet(shared / "real_news_2025.parquet").rename(columns={"id": "item_id"})
     d = d[(d.published_at >= start) & (d.published_at < stop)].reset_index(drop=True)
     late = pd.to_timedelta(d.index % 7, "min")  # Received up to six minutes after it was published
-    return d.assign(symbols=d.symbols.str.split(","), event_at=None, revised_at=None, received_at=d.published_at + late)
+    return d.assign(
+        symbols=d.symbols.str.split(","),
+        event_at=None,
+        revised_at=None,
+        received_at=d.published_at + late,
+    )
 
 
 def test_guard_18_a_real_day_slot_by_slot_is_a_fresh_load_at_each_slot(scratch, shared):
@@ -377,16 +410,26 @@ def test_guard_18_a_real_day_slot_by_slot_is_a_fresh_load_at_each_slot(scratch, 
     slots = pd.date_range("2025-08-13 13:30", "2025-08-13 20:00", freq="15min", tz="UTC")
     seen = pd.Timestamp("1990-01-01", tz="UTC")
     for slot in slots:
-        import_news(scratch, rows[(rows.received_at > seen) & (rows.received_at <= slot)], asof=slot.to_pydatetime())
+        import_news(
+            scratch,
+            rows[(rows.received_at > seen) & (rows.received_at <= slot)],
+            asof=slot.to_pydatetime(),
+        )
         seen = slot
     key = scratch.frame("select revision_id, item_id, content_hash from news_revisions")
     items = rows.merge(key, on="item_id").set_index("revision_id")
     for slot in slots:
         fresh = items[items.received_at <= slot]
         should = memberships(fresh, link(fresh)).groupby("revision_id").first_id.last()
-        news = read_news(scratch, slot.to_pydatetime()).drop_duplicates("revision_id").set_index("revision_id")
+        news = (
+            read_news(scratch, slot.to_pydatetime())
+            .drop_duplicates("revision_id")
+            .set_index("revision_id")
+        )
         assert set(news.index) == set(should.index)
-        pairs = pd.DataFrame({"is": news.story_id, "should": should.reindex(news.index)}).drop_duplicates()
+        pairs = pd.DataFrame(
+            {"is": news.story_id, "should": should.reindex(news.index)}
+        ).drop_duplicates()
         assert pairs["is"].is_unique and pairs["should"].is_unique, slot
     assert len(news) > 1500 and pairs.shape[0] < 0.9 * len(news)
 

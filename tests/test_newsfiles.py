@@ -252,12 +252,16 @@ def test_receipt_as_stated_or_assumed(tmp_path):
     assert judge_batch(got)[1].why.tolist() == ["", "", "no received_at"]
 
 
-def test_the_source_is_the_host_when_none_is_given(tmp_path):
+def test_a_source_that_is_not_given_is_taken_from_the_address_by_the_judge(tmp_path):
+    from catalyst.items import judge_batch
+
     rows = [
         {"title": "A", "published_at": "2025-08-13T12:00:00Z", "url": u}
         for u in ("https://www.example.org/x", "http://[", "")
     ]
-    assert whole(save(tmp_path, "csv", rows))[1].source.tolist() == ["example.org", "", ""]
+    frame = whole(save(tmp_path, "csv", rows))[1]
+    assert frame.source.tolist() == ["", "", ""]
+    assert judge_batch(frame)[0].source.tolist() == ["example.org", *frame.feed[1:]]
 
 
 def test_the_future_changes_nothing(tmp_path):

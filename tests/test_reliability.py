@@ -75,7 +75,9 @@ def test_nw07_guard_18_later_outcomes_change_nothing_before_them(world):
     learn(store, night)
     before = record(store, night)
     store.run("delete from source_reliability")
-    store.run("update news_impacts set abnormal_return = -abnormal_return where usable_from > :t", t=night)
+    store.run(
+        "update news_impacts set abnormal_return = -abnormal_return where usable_from > :t", t=night
+    )
     learn(store, DAYS[-1].ends)
     learn(store, night)
     pd.testing.assert_frame_equal(record(store, night), before)
@@ -90,7 +92,10 @@ def test_nw07_what_is_found_out_late_counts_from_the_next_night_on(scratch):
     learn(scratch, night)
     outcome(scratch, DAYS[1], page, acme, 0.5, 0.02)
     assert learn(scratch, night).accepted == 0 and record(scratch, night)["items"][page] == 1
-    assert learn(scratch, DAYS[2].ends).accepted == 1 and record(scratch, DAYS[2].ends)["items"][page] == 2
+    assert (
+        learn(scratch, DAYS[2].ends).accepted == 1
+        and record(scratch, DAYS[2].ends)["items"][page] == 2
+    )
 
 
 def test_guard_18_an_outcome_counts_from_its_own_usable_from_on(scratch):
@@ -106,8 +111,13 @@ def test_what_is_planted_is_found(world):
     store, good, coin = world
     learn(store, DAYS[-1].ends)
     told = record(store, DAYS[-1].ends)
-    assert told.reliability[good] > 0.5 + 2 * told.error[good] and abs(told.reliability[coin] - 0.5) < 2 * told.error[coin]
-    assert 0.5 < told.reliability[good] < told.hits[good] / told["items"][good], "shrunk towards the prior"
+    assert (
+        told.reliability[good] > 0.5 + 2 * told.error[good]
+        and abs(told.reliability[coin] - 0.5) < 2 * told.error[coin]
+    )
+    assert 0.5 < told.reliability[good] < told.hits[good] / told["items"][good], (
+        "shrunk towards the prior"
+    )
 
 
 @pytest.mark.parametrize("tier", [1, 2, 3, 4, 5])
@@ -128,8 +138,12 @@ def test_old_outcomes_fade(scratch):
 
 
 def frame(*rows):
-    out = pd.DataFrame(rows, columns=["source_id", "security_id", "minute", "tone", "abnormal_return"])
-    out["received_at"] = pd.DatetimeIndex([DAYS[0].opens + timedelta(minutes=m) for m in out.minute]).as_unit("us")
+    out = pd.DataFrame(
+        rows, columns=["source_id", "security_id", "minute", "tone", "abnormal_return"]
+    )
+    out["received_at"] = pd.DatetimeIndex(
+        [DAYS[0].opens + timedelta(minutes=m) for m in out.minute]
+    ).as_unit("us")
     return out.assign(news_id=range(len(out)))
 
 
@@ -138,9 +152,16 @@ def test_what_counts_as_a_test():
     assert told((1, 7, 0, 0.5, 0.01)) == {1: {"items": 1, "hits": 1}}
     assert told((1, 7, 0, -0.5, 0.01)) == {1: {"items": 1, "hits": 0}}
     assert told((1, 7, 0, 0.05, 0.01)) == told((1, 7, 0, 0.5, 0.004)) == {}
-    assert told((1, 7, 5, -0.5, 0.01), (1, 7, 0, 0.5, 0.01)) == {1: {"items": 1, "hits": 1}}, "the first of a day"
-    assert told((1, 7, 0, 0.5, 0.001), (1, 7, 5, 0.5, 0.05)) == {}, "the first item counts, not the one that was answered"
-    assert told((1, 7, 0, 0.5, 0.01), (1, 7, 24 * 60, 0.5, 0.01), (1, 8, 0, 0.5, 0.01))[1]["items"] == 3
+    assert told((1, 7, 5, -0.5, 0.01), (1, 7, 0, 0.5, 0.01)) == {1: {"items": 1, "hits": 1}}, (
+        "the first of a day"
+    )
+    assert told((1, 7, 0, 0.5, 0.001), (1, 7, 5, 0.5, 0.05)) == {}, (
+        "the first item counts, not the one that was answered"
+    )
+    assert (
+        told((1, 7, 0, 0.5, 0.01), (1, 7, 24 * 60, 0.5, 0.01), (1, 8, 0, 0.5, 0.01))[1]["items"]
+        == 3
+    )
 
 
 def test_shrinking_is_the_mean_of_a_beta_distribution():

@@ -70,7 +70,7 @@ def page_of(store, cycle, asof=LATE):
 
 KNOWN = set(
     "html head meta title style body script header main footer section article nav div span p b small code a h1 h2 h3 time abbr blockquote "
-    "figure figcaption svg line rect path polyline text table thead tbody tr th td details summary dl dt dd ol li".split()
+    "figure figcaption svg line circle rect path polyline text table thead tbody tr th td details summary dl dt dd ol li".split()
 )
 
 

@@ -15,9 +15,18 @@ from hypothesis import strategies as st
 PAIRS = Path(__file__).parent / "data" / "story_pairs.csv"
 START = pd.Timestamp("2025-08-13", tz="UTC").as_unit("us")
 SAME = [
-    ("Acme to buy Widget Robotics for $3.2 billion", "Widget Robotics agrees to $3.2bn takeover by Acme"),
-    ("Acme cuts 300 jobs in its Ohio battery plant", "Battery maker Acme to slash 300 jobs in Ohio"),
-    ("Acme tops Q2 estimates on Boltwood demand", "Acme beats Q2 estimates on strong Boltwood demand — WSJ"),
+    (
+        "Acme to buy Widget Robotics for $3.2 billion",
+        "Widget Robotics agrees to $3.2bn takeover by Acme",
+    ),
+    (
+        "Acme cuts 300 jobs in its Ohio battery plant",
+        "Battery maker Acme to slash 300 jobs in Ohio",
+    ),
+    (
+        "Acme tops Q2 estimates on Boltwood demand",
+        "Acme beats Q2 estimates on strong Boltwood demand — WSJ",
+    ),
     ("Regulator sues Acme over Boltwood app", "Regulator sues ACME over 'Boltwood' app: report"),
     ("FDA approves Acme's Zorvex for asthma", "Acme’s asthma drug Zorvex approved by the FDA"),
     ("Acme (ACM) opens Boltwood plant", "Acme (NYSE: ACM) opens plant in Boltwood"),
@@ -47,7 +56,9 @@ ACTS = [
 def frame(rows):
     "Items from (headline, hours published, hours until received, symbol)"
     at = lambda h: START + pd.Timedelta(hours=h)
-    full = [["wire", f"i{n}", "", h, [s], at(t), at(t + late)] for n, (h, t, late, s) in enumerate(rows)]
+    full = [
+        ["wire", f"i{n}", "", h, [s], at(t), at(t + late)] for n, (h, t, late, s) in enumerate(rows)
+    ]
     columns = [*ORDER[1:], "headline", "symbols", "published_at", "received_at"]
     return pd.DataFrame(full, columns=columns).set_axis(range(100, 100 + len(full)))
 
@@ -79,7 +90,14 @@ def test_nw02_a_long_headline_is_read_in_no_time():
     from catalyst.clock import Stopwatch
 
     watch = Stopwatch()
-    for text in ("Acme " * 200_000, "(" * 500_000, "9," * 500_000, "top " + "x " * 500_000, "é" * 1_000_000, "艾" * 1_000_000):
+    for text in (
+        "Acme " * 200_000,
+        "(" * 500_000,
+        "9," * 500_000,
+        "top " + "x " * 500_000,
+        "é" * 1_000_000,
+        "艾" * 1_000_000,
+    ):
         reading(text)
     assert watch.seconds < 1
 
@@ -91,7 +109,7 @@ ITEMS = st.lists(
 
 
 @given(ITEMS, st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_any_permutation_gives_the_same_links(rows, random):
     items = frame(rows)
     mixed = items.sample(frac=1, random_state=random.randrange(1000))
@@ -101,7 +119,7 @@ def test_any_permutation_gives_the_same_links(rows, random):
 
 
 @given(ITEMS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_guard_18_what_was_known_then_is_a_fresh_load_of_what_had_been_received(rows):
     items = frame(rows)
     all_rows = memberships(items, link(items))
@@ -113,7 +131,7 @@ def test_guard_18_what_was_known_then_is_a_fresh_load_of_what_had_been_received(
 
 
 @given(ITEMS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_few_links_say_what_all_pairs_say(rows):
     "Against the plain definition: every pair that the rule joins within its span"
     items = frame(rows)
@@ -131,7 +149,9 @@ def test_few_links_say_what_all_pairs_say(rows):
 
 
 def test_nw05_a_template_is_one_story_for_one_ticker_and_half_a_day():
-    items = frame([("Transaction in own shares", t, 0, s) for t in (0, 3, 24, 48) for s in ("ACM", "WDG")])
+    items = frame(
+        [("Transaction in own shares", t, 0, s) for t in (0, 3, 24, 48) for s in ("ACM", "WDG")]
+    )
     assert stories(items).nunique() == 6, "hours 0 and 3 are one story, each ticker has its own"
 
 
@@ -142,7 +162,12 @@ def test_a_saga_ends_when_nothing_was_said_for_two_days():
 
 
 def test_versions_of_an_item_are_one_story_whatever_they_say():
-    items = frame([("Acme to buy Widget Robotics", 0, 0, "ACM"), ("Nothing of the kind at Boltwood", 0, 100, "ACM")])
+    items = frame(
+        [
+            ("Acme to buy Widget Robotics", 0, 0, "ACM"),
+            ("Nothing of the kind at Boltwood", 0, 100, "ACM"),
+        ]
+    )
     items["item_id"] = "i0"
     assert stories(items).tolist() == [100, 100]
 
@@ -158,7 +183,12 @@ def test_guard_13_a_flood_of_look_alikes_is_bounded():
 def test_a_second_bucket_sees_the_first():
     "A pair on both sides of the line between two spans is found"
     line = -(-START.timestamp() // (48 * 3600)) * 48 - START.timestamp() / 3600
-    items = frame([("Acme to buy Widget Robotics", line - 1, 0, "ACM"), ("Widget Robotics takeover by Acme agreed", line + 1, 0, "WDG")])
+    items = frame(
+        [
+            ("Acme to buy Widget Robotics", line - 1, 0, "ACM"),
+            ("Widget Robotics takeover by Acme agreed", line + 1, 0, "WDG"),
+        ]
+    )
     assert stories(items).nunique() == 1
 
 
@@ -178,7 +208,10 @@ def labelled(shared):
 def test_the_labels_name_items_and_no_text():
     pairs = pd.read_csv(PAIRS, dtype=str)
     assert pairs.columns.tolist() == ["item_a", "item_b", "same", "stratum", "half"]
-    assert pairs.item_a.str.fullmatch(r"[0-9a-f]{16}").all() and pairs.item_b.str.fullmatch(r"[0-9a-f]{16}").all()
+    assert (
+        pairs.item_a.str.fullmatch(r"[0-9a-f]{16}").all()
+        and pairs.item_b.str.fullmatch(r"[0-9a-f]{16}").all()
+    )
     assert len(pairs) == 330 and pairs.same.isin(["0", "1", "?"]).all()
 
 

@@ -154,12 +154,16 @@ def test_hostile_text_is_read_and_cheap(text):
 
 
 def test_a_letter_whose_small_form_is_two_moves_no_place():
-    got = tone_for("İ" * 40 + " Acme falls as Widget wins order", {"Acme": "Acme", "Widget": "Widget"})
+    got = tone_for(
+        "İ" * 40 + " Acme falls as Widget wins order", {"Acme": "Acme", "Widget": "Widget"}
+    )
     assert got["Acme"][0] < -0.1 < 0.1 < got["Widget"][0]
 
 
 def test_no_model_and_no_foreign_word_list_is_loaded():
-    code = "import sys; from catalyst.tone import tone_of; tone_of('Acme falls'); print(*sys.modules)"
+    code = (
+        "import sys; from catalyst.tone import tone_of; tone_of('Acme falls'); print(*sys.modules)"
+    )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # fmt: skip
     roots = {m.split(".")[0] for m in loaded.stdout.split()}
     assert not roots & {"vaderSentiment", "transformers", "torch", "requests", "httpx", "pandas"}
