@@ -20,7 +20,7 @@ from .core import CatalystType, word
 
 # %% ../nbs/22_kinds.ipynb #6e919113
 _PARTS = {
-    "<GAP>": r"(?: [\w$.%&'’-]+(?:,\d{3})*){0,4}? ",
+    "<GAP>": r"(?: [\w$.%&'’()-]+(?:,\d{3})*){0,4}? ",
     "<UP>": r"(?:raises?|raised|raising|lifts?|lifted|boosts?|boosted|hikes?|hiked|increases?|increased|ups|upped)",
     "<DOWN>": r"(?:cuts?|cutting|lowers?|lowered|slashe[sd]|trims?|trimmed|reduces?|reduced|withdraws?|withdrew|pulls|suspends?|suspended)",
     "<MEASURE>": r"(?:estimates?|expectations?|forecasts?|consensus|views?|targets?|street|analysts)",
@@ -118,6 +118,8 @@ fda
   fda|pdufa|phase (?:[1-4]|i{1,3}|iv)[ab]?\b|clinical (?:trial|data|hold|study)|breakthrough therapy|complete response letter|chmp
   (?:early|mid|late)-stage (?:trial|study|studies|data)|meets? (?:\w+ ){0,2}(?:end-?points?|goals?) in|trial meets
   (?:drug|pill|pills|therapy|vaccine|treatment|tablet)s?\b(?: [\w'’-]+){0,8} (?:trial|trials|study|studies|setback)\b
+general
+  (?:pensions?|pension funds?|hedge funds?|wealth funds?|cathie wood|ark invest|pelosi|congress\w*|senators?) (?:[\w'’.-]+ ){0,3}?(?:buys?|bought|sells?|sold|dumps?|adds?|trims?|loads? up|snaps? up)
 contract
   to buy (?:[\w$.,'&-]+ ){0,5}(?:chips|gpus|jets|aircraft|planes|engines|power|electricity|energy|credits|gas|lng)\b
 merger

@@ -39,13 +39,13 @@ SAID = {
     "litigation": ["acme sued over faulty gadgets", "jury finds for widget", "acme seeks dismissal of case"],
     "regulation": ["regulators open probe of acme", "acme recalls 40,000 gadgets", "us bans exports of widget chips", "us sets new tariffs on gadgets"],
     "management": ["acme ceo ann lee steps down", "widget names bo kim as cfo", "acme announces layoffs", "acme to cut 4,000 office jobs"],
-    "analyst_up": ["broker upgrades acme to buy", "bank raises acme price target to $90", "bank starts acme at overweight", "bank adjusts acme price target to $9 from $8, maintains hold"],
+    "analyst_up": ["broker upgrades acme to buy", "bank raises acme price target to $90", "bank starts acme at overweight", "bank raises acme works (acm) pt to $90, cites raised guidance", "bank adjusts acme price target to $9 from $8, maintains hold"],
     "analyst_down": ["broker downgrades widget", "bank cuts widget price target to $12", "bank adjusts acme price target to $8 from $9, maintains buy"],
     "insider": ["acme insiders sell $4 million of stock", "acme director sells 4,000 shares"],
     "index_change": ["acme to join s&p 500", "widget removed from nasdaq-100"],
     "short_report": ["short seller targets acme's accounts"],
     "halt": ["trading halted in acme pending news"],
-    "general": ["acme holds its picnic by the river", "gadget makers sink after u.s. credit downgrade", "gadget makers calm despite tariffs"],
+    "general": ["acme holds its picnic by the river", "gadget makers sink after u.s. credit downgrade", "gadget makers calm despite tariffs", "state pension buys up acme and widget stock"],
 }  # fmt: skip
 
 
