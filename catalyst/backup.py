@@ -11,6 +11,7 @@ database beside the old one, proves it, and only then exchanges the two names.""
 __all__ = ['FORMAT', 'table_sums', 'differences', 'read_backup', 'backup', 'restore']
 
 # %% ../nbs/07_backup.ipynb #7975d328
+import fcntl
 import hashlib
 import json
 import os
@@ -154,9 +155,9 @@ def _refuse_existing(path: Path, force: bool) -> None:
 def _whole_file(path: Path, force: bool) -> Iterator[Path]:
     "A file to fill; it takes the name `path` when it is whole, and is gone when it is not"
     _refuse_existing(path, force)
-    part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
+    part = path.with_name(f".{path.name}.part")
+    mine = _claim(part)
     try:
-        part.touch(mode=0o600, exist_ok=False)
         yield part
         _sync(part)
         _refuse_existing(path, force)
@@ -166,6 +167,19 @@ def _whole_file(path: Path, force: bool) -> Iterator[Path]:
         raise UnavailableError(f"backup {path}: {e.strerror or e}") from None
     finally:
         part.unlink(missing_ok=True)
+        os.close(mine)
+
+
+def _claim(part: Path) -> int:
+    "The open file `part`, locked: nobody else writes it, whatever a killed process left in it"
+    try:
+        fd = os.open(part, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UnavailableError(f"backup {part}: another backup is writing it") from None
+    except OSError as e:
+        raise UnavailableError(f"backup {part}: {e.strerror or e}") from None
+    return fd
 
 
 def _sync(path: Path) -> None:

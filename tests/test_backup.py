@@ -475,3 +475,10 @@ def test_a_role_that_may_not_create_databases_is_told(scratch, tmp_path):
         finally:
             scratch.run("drop owned by bob")
             c.execute("drop role bob")
+
+
+def test_what_a_killed_backup_left_is_overwritten(scratch, tmp_path):
+    "Each killed backup once left a hidden file of its own, and nobody looked for them"
+    (tmp_path / ".b.zip.part").write_bytes(b"half of an older backup" * 10**5)
+    backup(scratch, tmp_path / "b.zip")
+    assert [p.name for p in tmp_path.iterdir()] == ["b.zip"]
