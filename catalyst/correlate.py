@@ -22,7 +22,7 @@ import pandas as pd
 from .clock import NEW_YORK, aware, sessions_between
 from .config import Config
 from .features import known_bars
-from .indicators import check_bars, sessions_and_slots
+from .slots import check_bars, sessions_and_slots
 
 # %% ../nbs/33_correlate.ipynb #cb589bde
 def session_hours(
