@@ -12,8 +12,10 @@ from catalyst.core import InputError
 from catalyst.features import COLUMNS, FROM_INDICATORS, features
 from catalyst.indicators import indicators
 from catalyst.patterns import detect
+from catalyst.peers import PEER_COLUMNS, TAKEN, peer_features
 
 ASOF = parse_instant("2025-07-22T11:00:00-04:00")  # In the last session of the walk
+SECTORS = pd.Series({1: 45, 2: 45, 3: 45, 4: 20}, dtype="Int64")
 
 
 def items(asof, ids, seed=4, n=120):
@@ -41,7 +43,7 @@ def world(bars, asof):
 
 def look(data, asof):
     bars, ind, patterns, news = data
-    return features(bars, asof, ind, patterns, news)
+    return features(bars, asof, ind, patterns, news, sectors=SECTORS)
 
 
 def altered(data, asof, seed):
@@ -250,6 +252,57 @@ def test_holes_and_strangers(data):
         features(data[0], ASOF.replace(tzinfo=None))
     with pytest.raises(InputError, match="volume is missing"):
         features(data[0].drop(columns="volume"), ASOF)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_peers_by_hand(seed):
+    "Random sectors, ties, unknown scores and changes at two instants, from a plain loop"
+    draw, n = np.random.default_rng(seed), 30
+    sectors = pd.Series(draw.integers(1, 5, n), dtype="Int64").mask(draw.random(n) < 0.1)
+    index = pd.MultiIndex.from_product([[1, 2], sectors.index], names=["asof", "security_id"])
+    rows = pd.DataFrame({c: draw.uniform(0, 1, 2 * n) for c in TAKEN}, index=index)
+    rows["catalyst_score"] = (rows.catalyst_score * 4).round() / 4
+    unknown = draw.random(rows.shape) < 0.3
+    rows = rows.mask(unknown)
+    found = peer_features(rows, sectors)
+    assert list(found.columns) == PEER_COLUMNS
+    for (t, sid), got in found.iterrows():
+        mine = sectors[sid]
+        others = rows.loc[t][
+            ((sectors == mine) & (sectors.index != sid)).fillna(False).to_numpy(bool)
+        ]
+        if pd.isna(mine):
+            others = others.head(0)
+        mean = others.change_pct.mean()
+        assert got.sector_change_pct == pytest.approx(mean, rel=1e-9, nan_ok=True)
+        able = others[others.catalyst_score.notna()]
+        if able.empty:
+            assert pd.isna(got.peer_security_id) and pd.isna(got.peer_catalyst_score)
+            continue
+        best = able[able.catalyst_score == able.catalyst_score.max()].index.min()
+        assert got.peer_security_id == best
+        for name, peer in TAKEN.items():
+            np.testing.assert_equal(float(got[peer]), float(rows.loc[(t, best), name]))
+
+
+def test_peers_that_cannot_be_known_say_why(data):
+    bars, _, _, news = data
+    none = features(bars, ASOF, news=news)
+    assert none[PEER_COLUMNS].isna().all(axis=None)
+    assert none.null_reason[1]["peer_tone"] == "sectors were not given"
+    rows = features(bars, ASOF, news=news, sectors=SECTORS)
+    assert rows.peer_security_id[:3].notna().all() and rows.sector_id.tolist() == [45, 45, 45, 20]
+    assert all(rows.peer_security_id[i] != i for i in (1, 2, 3))
+    assert rows.null_reason[4]["peer_tone"] == "no other security of its sector has a catalyst"
+    assert (
+        rows.null_reason[4]["sector_change_pct"] == "no other security of its sector has a change"
+    )
+    stranger = features(bars, ASOF, news=news, sectors=SECTORS.drop(2))
+    assert stranger.null_reason[2]["peer_news_id"] == "its sector is not known"
+    assert 2 not in stranger.peer_security_id.tolist()
+    unheard = features(bars, ASOF, sectors=SECTORS)
+    assert unheard.null_reason[1]["peer_news_id"] == "news was not given"
+    assert unheard.sector_change_pct.notna()[:3].all()
 
 
 def test_real_session(shared):
