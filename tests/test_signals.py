@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catalyst.calibration import Calibration, Curve
 from catalyst.config import Config
 from catalyst.core import SIGN, InputError, PositionSide
+from catalyst.plans import plans_frame, switched_on
 from catalyst.signals import (
     CONFIDENCE,
     SETUPS,
@@ -34,6 +36,11 @@ GOOD = {
     "news_count": 1, "news_age_minutes": 30.0, "pattern_type": None, "pattern_bias": None, "pattern_confidence": None,
     "pattern_at": None, "pattern_stop": None, "null_reason": {},
 }  # fmt: skip
+CALM = {"catalyst_score": None, "tone": None, "news_id": None, "story_id": None, "news_count": 0}
+FOLLOW = CALM | {
+    "peer_catalyst_score": 0.8, "peer_tone": 0.7, "peer_news_id": 44.0, "peer_story_id": 9.0, "peer_change_pct": 0.06,
+    "sector_change_pct": 0.02, "change_pct": 0.006,
+}  # fmt: skip
 BREAK = {
     "pattern_type": "opening_range_breakout", "pattern_bias": "bullish", "pattern_confidence": 0.9, "pattern_stop": 19.89,
     "pattern_at": ASOF - timedelta(minutes=15),
@@ -49,14 +56,13 @@ def frame(*rows: dict) -> pd.DataFrame:
 def mirrored(row: dict) -> dict:
     "The same picture upside down, around a price of 20"
     prices = ("prev_close", "day_open", "vwap", "sma_20", "ema_9", "ema_21")
-    turned = {k: 40.0 - row[k] for k in prices} | {
-        k: -row[k] for k in ("tone", "change_pct", "macd_histogram")
-    }
-    levels = {
-        "support_level": 40.0 - row["resistance_level"],
-        "resistance_level": 40.0 - row["support_level"],
-    }
-    return row | turned | levels | {"rsi_14": 100.0 - row["rsi_14"]}
+    moves = "tone change_pct macd_histogram peer_tone peer_change_pct sector_change_pct gap_pct"
+    turned = {k: 40.0 - row[k] for k in prices}
+    turned |= {k: -row[k] for k in moves.split() if row.get(k) is not None}
+    for a, b in (("support_level", "resistance_level"), ("day_low", "day_high")):
+        values = {x: row[y] for x, y in ((a, b), (b, a)) if y in row}
+        turned |= {k: None if v is None else 40.0 - v for k, v in values.items()}
+    return row | turned | {"rsi_14": 100.0 - row["rsi_14"]}
 
 
 def only(row: dict, config: Config = CONFIG) -> Plan | str:
@@ -120,17 +126,20 @@ def test_levels_stand_on_their_sides(rows):
         json.dumps(p.terms)
 
 
+FADE = CALM | {
+    "gap_pct": 20.2 / 19.2 - 1, "day_open": 20.2, "day_high": 20.25, "day_low": 19.95, "vwap": 20.08, "support_level": None,
+}  # fmt: skip
+FIRES = {"news_breakout": {}, "opening_range_catalyst": BREAK, "pullback_to_vwap": {"vwap": 19.99}}
+FIRES |= {"sympathy_follower": FOLLOW, "gap_fade": FADE}
+
+
 def test_every_setup_fires_both_ways():
     seen = set()
-    for name, change in {
-        "news_breakout": {},
-        "opening_range_catalyst": BREAK,
-        "pullback_to_vwap": {"vwap": 19.99},
-    }.items():
+    for name, change in FIRES.items():
         for row in (GOOD | change, mirrored(GOOD | change)):
             if row["pattern_bias"] and row["tone"] < 0:
                 row |= {"pattern_bias": "bearish", "pattern_stop": 20.11}
-            plans, _ = decide_with_reasons(frame(row), ANY, {name: SETUPS[name]})
+            plans, _ = decide_with_reasons(frame(row), ANY, setups={name: SETUPS[name]})
             seen |= {(p.setup, str(p.side)) for p in plans}
     assert seen == {(name, side) for name in SETUPS for side in ("long", "short")}
 
@@ -218,7 +227,7 @@ def test_the_best_setup_wins_and_ties_go_to_the_first_name():
     idea = lambda row, config: Idea(PositionSide.LONG, row["close"], fit=1.0)
     poor = lambda row, config: Idea(PositionSide.LONG, row["close"], fit=0.2)
     rules = {n: Setup(n, (), r) for n, r in {"b": idea, "c": idea, "a": poor}.items()}
-    plans, _ = decide_with_reasons(frame(GOOD), CONFIG, rules)
+    plans, _ = decide_with_reasons(frame(GOOD), CONFIG, setups=rules)
     assert [p.setup for p in plans] == ["b"]
     assert only(BREAK | {"vwap": 19.7}).setup == "opening_range_catalyst"
 
@@ -241,7 +250,7 @@ def test_the_best_plan_comes_first():
     ],
 )  # fmt: skip
 def test_a_setup_says_what_it_does_not_see(name, change, reason):
-    _, refusals = decide_with_reasons(frame(change), CONFIG, {name: SETUPS[name]})
+    _, refusals = decide_with_reasons(frame(change), CONFIG, setups={name: SETUPS[name]})
     assert reason in refusals[1]
 
 
@@ -253,12 +262,12 @@ def test_a_setup_is_added_by_writing_a_function():
         return Idea(PositionSide.LONG, row["close"], fit=1.0) if row["gap_pct"] > 0.02 else "no gap"
 
     plans, refusals = decide_with_reasons(
-        frame({"gap_pct": 0.03}, {"gap_pct": 0.0}, {"gap_pct": None}), CONFIG, mine
+        frame({"gap_pct": 0.03}, {"gap_pct": 0.0}, {"gap_pct": None}), CONFIG, setups=mine
     )
     assert [p.setup for p in plans] == ["gap_and_go"]
     assert refusals == {2: "gap_and_go: no gap", 3: "gap_and_go: gap_pct unknown: not computed"}
     with pytest.raises(InputError, match="gap_pct"):
-        decide_with_reasons(frame(GOOD), CONFIG, mine)
+        decide_with_reasons(frame(GOOD), CONFIG, setups=mine)
     assert "gap_and_go" not in SETUPS
 
 
@@ -291,3 +300,199 @@ def test_deciding_does_not_touch_its_input():
     assert decide(rows, CONFIG) == decide(rows, CONFIG)
     pd.testing.assert_frame_equal(rows, before)
     assert set(SIGNAL_FEATURES) <= set(rows.columns)
+
+
+# Only what has evidence is on
+
+
+GAPS = dict.fromkeys(n for s in SETUPS.values() for n in s.need if n not in GOOD)
+EASY = Config({"min_confidence": 0.0})
+
+
+def test_the_new_setups_are_registered_and_off():
+    assert set(SETUPS) - set(switched_on(CONFIG)) == {"sympathy_follower", "gap_fade"}
+    for name in ("sympathy_follower", "gap_fade"):
+        row = frame(GAPS | FIRES[name])
+        assert decide(row, CONFIG) == []
+        assert [p.setup for p in decide(row, ANY, setups=SETUPS)] == [name]
+        assert list(switched_on({f"setup_{name}": True}, {name: SETUPS[name]})) == [name]
+    assert not switched_on(
+        {"setup_news_breakout": False}, {"news_breakout": SETUPS["news_breakout"]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("sympathy_follower", {"catalyst_score": 0.7}, "own news: catalyst score 0.700"),
+        ("sympathy_follower", {"news_count": 2, "null_reason": {"catalyst_score": "no strength"}}, "own news not judged: no strength"),
+        ("sympathy_follower", {"peer_catalyst_score": 0.1}, "of the peer: catalyst score 0.100 below"),
+        ("sympathy_follower", {"peer_tone": -0.7}, "nothing to follow for a short: peer +6.00%"),
+        ("sympathy_follower", {"peer_change_pct": 0.01}, "nothing to follow for a long: peer +1.00%"),
+        ("sympathy_follower", {"sector_change_pct": -0.01}, "sector -1.00%"),
+        ("sympathy_follower", {"change_pct": 0.05}, "change +5.00% is no lag behind"),
+        ("sympathy_follower", {"change_pct": -0.01}, "change -1.00% is no lag behind"),
+        ("sympathy_follower", {"vwap": 20.01}, "not beyond vwap 20.01"),
+        ("sympathy_follower", {"peer_tone": None, "null_reason": {"peer_tone": "alone"}}, "peer_tone unknown: alone"),
+        ("gap_fade", {"gap_pct": 0.01}, "gap +1.00%, 2% to 8% can be faded"),
+        ("gap_fade", {"gap_pct": 0.12}, "gap +12.00%"),
+        ("gap_fade", {"catalyst_score": 0.7}, "the gap has a reason, own news"),
+        ("gap_fade", {"news_count": 1}, "the gap has a reason, own news not judged"),
+        ("gap_fade", {"news_count": None}, "news_count unknown"),
+        ("gap_fade", {"day_open": 19.9}, "not turned: price 20.00 not beyond day_open 19.90"),
+        ("gap_fade", {"vwap": 19.9}, "not turned: price 20.00 not beyond vwap 19.90"),
+        ("gap_fade", {"prev_close": 19.9}, "ATR of the gap left, the target needs 3.5"),
+    ],
+)  # fmt: skip
+def test_a_new_setup_says_what_it_does_not_see(name, change, reason):
+    rows = frame(FIRES[name] | change)
+    plans, refusals = decide_with_reasons(rows, EASY, setups={name: SETUPS[name]})
+    assert plans == [] and reason in refusals[1]
+
+
+def test_a_follower_rests_on_the_story_of_its_peer():
+    (p,) = decide(frame(FOLLOW), ANY, setups={"s": SETUPS["sympathy_follower"]})
+    assert (p.news_id, p.story_id, p.terms["catalyst"]) == (44, 9, 0.8)
+    weak = {"catalyst_score": 0.1, "news_id": 11, "story_id": 5, "news_count": 1}
+    (p,) = decide(frame(FADE | weak), EASY, setups={"s": SETUPS["gap_fade"]})
+    assert (p.news_id, p.terms["catalyst"], str(p.side)) == (None, None, "short")
+    assert p.terms["technical"] < 0.5  # the trend of the row points up, the idea down
+
+
+# A stranger's mistake is one line
+
+
+@pytest.mark.parametrize(
+    ("need", "rule", "line"),
+    [
+        (("vwapp",), lambda row, config: "no", "setup mine: received 'vwapp'; allowed: a column of the feature frame; did you mean 'vwap'?"),
+        ((), lambda row, config: row["catalyst_scor"], "received 'catalyst_scor'; .*did you mean 'catalyst_score'"),
+        ((), lambda row, config: Idea(PositionSide.LONG, row["close"], fit=float("nan")), "idea: received .*; allowed: a price above 0 and a fit from 0 to 1"),
+        ((), lambda row, config: None, "setup mine: received None; allowed: an Idea, or a sentence"),
+        ((), lambda row, config: row["pattern_stop"] > 1, "setup mine: .*name the features it cannot do without in need="),
+    ],
+)  # fmt: skip
+def test_a_typo_in_a_setup_is_one_clear_line(need, rule, line):
+    with pytest.raises(InputError, match=line) as e:
+        decide(frame({}), CONFIG, setups={"mine": Setup("mine", need, rule)})
+    assert "\n" not in str(e.value)
+
+
+def test_a_wide_pullback_has_no_fit_below_zero():
+    wide = Config({"pullback_atr": 5.0, "min_confidence": 0.0})
+    rows = frame({"vwap": 19.8})
+    (p,) = decide(rows, wide, setups={"p": SETUPS["pullback_to_vwap"]})
+    assert p.terms["setup"] == 0.0
+
+
+def test_a_typo_is_told_even_when_no_row_gets_that_far():
+    with pytest.raises(InputError, match="vwapp"):
+        decide(
+            frame({"close": None}), CONFIG, setups={"m": Setup("m", ("vwapp",), lambda r, c: "no")}
+        )
+
+
+# Rank, then cut
+
+
+def test_guard28_all_are_ranked_before_any_is_cut():
+    weak = {"catalyst_score": 0.3, "relative_volume": 0.1, "vwap": 19.7}
+    rows = frame(weak, {}, {"catalyst_score": 0.9}, {}, {"tone": 0.0})
+    plans, refusals = decide_with_reasons(rows, CONFIG)
+    told = [(p.security_id, p.terms["rank"], p.terms["of"], p.terms["ties"]) for p in plans]
+    tie = "broken by security_id among 2"
+    assert told == [(3, 1, 4, "none"), (2, 2, 4, tie), (4, 3, 4, tie)]
+    assert "news_breakout: confidence 0.323 below 0.500 (uncalibrated)" in refusals[1]
+    assert refusals[1].endswith("0 to 0.5 is a pullback; ranked 4 of 4")
+    assert set(refusals) == {1, 5} and "ranked" not in refusals[5]
+
+
+def test_ranks_are_counted_within_an_instant():
+    later = ASOF + timedelta(minutes=15)
+    rows = [
+        frame({}, {"catalyst_score": 0.9}),
+        frame({"asof": later}, {"asof": later, "tone": 0.0}),
+    ]
+    panel = pd.concat(dict(zip((ASOF, later), rows, strict=True)), names=["asof", "security_id"])
+    plans, refusals = decide_with_reasons(panel, CONFIG)
+    assert [(p.decided_at, p.security_id, p.terms["of"]) for p in plans] == [
+        (ASOF, 2, 2),
+        (ASOF, 1, 2),
+        (later, 1, 1),
+    ]
+    assert list(refusals) == [(later, 2)]
+    alone = [p for r in rows for p in decide(r, CONFIG)]
+    assert alone == plans == decide(panel.drop(columns="asof"), CONFIG)
+
+
+# What a score has been worth
+
+
+def known(setup="news_breakout", usable_from=ASOF, low=0.5, high=0.6, **more):
+    points = ((0.4, low, 60, 24), (0.9, high, 60, 30))
+    same = {"count": 120, "hits": 54, "base_rate": 0.45, "points": points}
+    return Curve(subject=f"setup:{setup}", usable_from=usable_from, **same | more)
+
+
+def test_guard23_a_calibrated_confidence_is_the_frequency():
+    plain = only({})
+    (p,) = decide(frame({}), CONFIG, Calibration([known()]))
+    assert (p.calibrated, p.score, p.terms["score"]) == (True, plain.confidence, plain.confidence)
+    assert p.confidence == pytest.approx(0.5 + 0.1 * (plain.confidence - 0.4) / 0.5, abs=0.0006)
+    assert p.terms["outcomes"] == 120
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        known(setup="gap_fade"),
+        known(reason="no skill"),
+        known(usable_from=ASOF + timedelta(seconds=1)),
+    ],
+    ids=["another setup", "no skill", "learned later"],
+)
+def test_guard18_what_is_not_known_then_is_uncalibrated(curve):
+    (p,) = decide(frame({}), CONFIG, Calibration([curve]))
+    assert (p.calibrated, p.confidence) == (False, only({}).confidence)
+
+
+def test_the_cut_asks_the_score_and_not_the_frequency():
+    assert len(decide(frame({}), CONFIG, Calibration([known(low=0.1, high=0.1)]))) == 1
+    weak = {"catalyst_score": 0.3, "relative_volume": 0.1, "vwap": 19.7}
+    assert decide(frame(weak), CONFIG, Calibration([known(low=0.9, high=0.9)])) == []
+
+
+def test_a_plan_that_would_be_cut_does_not_displace_one_that_would_not():
+    strict = Config({"min_confidence": 0.6})
+    rule = lambda fit: lambda row, config: Idea(PositionSide.LONG, row["close"], fit=fit)
+    rules = {n: Setup(n, (), rule(fit)) for n, fit in {"poor": 0.0, "fine": 1.0}.items()}
+    pays = Calibration([known(setup="poor", low=0.9, high=0.9)])
+    assert [p.setup for p in decide(frame({}), strict, pays, rules)] == ["fine"]
+
+
+def test_what_pays_comes_before_what_nobody_knows_before_what_does_not_pay():
+    order = lambda low: [
+        p.setup
+        for p in decide(
+            frame(BREAK | {"catalyst_score": 0.95}, {}),
+            CONFIG,
+            Calibration([known(low=low, high=low)]),
+        )
+    ]
+    assert order(0.5) == ["news_breakout", "news_breakout"]
+    assert order(0.2) == ["opening_range_catalyst", "news_breakout"]
+
+
+def test_plans_as_a_frame_lead_back_to_the_plans():
+    plans = decide(frame({}, mirrored(GOOD)), CONFIG)
+    table = plans_frame(plans)
+    assert (
+        list(table.columns)
+        == (
+            "plan_id security_id setup side entry_type entry_price stop_price target_price confidence calibrated decided_at expires_at score"
+        ).split()
+    )
+    assert [plans[i].security_id for i in table.plan_id] == table.security_id.tolist()
+    assert str(table.decided_at.dtype) == "datetime64[us, UTC]" and table.calibrated.dtype == bool
+    assert sorted(table.side) == ["long", "short"]
+    assert len(plans_frame([])) == 0
