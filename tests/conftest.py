@@ -11,7 +11,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 _HOME = tempfile.TemporaryDirectory(prefix="catalyst-tests-")
 os.environ["CATALYST_HOME"] = _HOME.name
 for name in [n for n in os.environ if n.startswith(("CATALYST_", "APCA_"))]:
-    if name not in ("CATALYST_HOME", "CATALYST_TEST_DATABASE_URL"):
+    if name not in ("CATALYST_HOME", "CATALYST_TEST_DATABASE_URL", "CATALYST_LONG"):
         del os.environ[name]
 
 
