@@ -351,8 +351,14 @@ def read_impacts(
     return store.frame(_IMPACTS, asof=aware(asof, "asof"), since=since)
 
 # %% ../nbs/26_impact.ipynb #bc445eae
-_REOPEN = """
-with gone as (delete from news_impacts i using news_sentiment n where n.news_id = i.news_id and i.reason is not null
+_NO_BARS = [NO_START, NO_END, NO_MARKET]
+_FINER = """
+exists (select from trading_history h where h.security_id = n.security_id and h.timeframe in ('1min', '5min') and h.available_at <= :asof
+        and h.time_id between extract(epoch from n.received_at)::bigint - 432000 and extract(epoch from n.received_at)::bigint + 432000)
+""".replace("::", r"\:\:")
+_REOPEN = f"""
+with gone as (delete from news_impacts i using news_sentiment n where n.news_id = i.news_id
+              and (i.reason = any(:no_bars) or (i.reason = :coarse and {_FINER}))
               and (cast(:ids as integer[]) is null or n.security_id = any(cast(:ids as integer[]))) returning i.news_id)
 update news_impact_tries set state = 'waiting', look_at = :asof, attempts = 0, note = 'asked again'
 where news_id in (select news_id from gone) or (state = 'dead' and news_id in (
@@ -365,8 +371,9 @@ def reopen_impacts(
     asof: datetime,  # Aware; the next look
     security_ids: list[int] | None = None,  # Null: all
 ) -> int:  # Items that will be looked at again
-    "Ask again what had no answer"
-    return store.run(_REOPEN, asof=aware(asof, "asof"), ids=security_ids)
+    "Ask again what had no answer for want of bars"
+    told = {"no_bars": _NO_BARS, "coarse": COARSE}
+    return store.run(_REOPEN, asof=aware(asof, "asof"), ids=security_ids, **told)
 
 # %% ../nbs/26_impact.ipynb #c56bb1c0
 def story_impacts(

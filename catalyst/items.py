@@ -8,7 +8,7 @@ is cut: a headline of a megabyte and a URL of ten thousand characters are kept w
 
 # %% auto #0
 __all__ = ['LONGEST_NAME', 'TIER', 'is_missing', 'clean_text', 'to_instants', 'clean_symbols', 'Verdicts', 'house_of', 'digest',
-           'mend_texts', 'check_clocks', 'judge_batch', 'tier_of']
+           'mend_texts', 'check_clocks', 'Seen', 'mark_repeats', 'judge_batch', 'tier_of']
 
 # %% ../nbs/20_items.ipynb #ed752e31
 import hashlib
@@ -108,6 +108,7 @@ class Verdicts:
         "Nothing said yet about any row"
         self.repairs = pd.Series("", index, dtype=object)  # "; " between several
         self.why = pd.Series("", index, dtype=object)  # "" for a usable row
+        self.examples: dict[str, str] = {}  # Reason to what was received, in short
 
     def repair(
         self,
@@ -127,6 +128,15 @@ class Verdicts:
     ) -> None:
         "Put rows aside, unless they are already"
         self.why[mask.astype(bool) & (self.why == "")] = reason
+
+    def show(
+        self,
+        reason: str,  # As it was given to `refuse`
+        values: pd.Series,  # What was received, row by row
+    ) -> None:
+        "Keep the first of `values` that was put aside for `reason`"
+        if (hit := self.why == reason).any():
+            self.examples[reason] = repr(values[hit].iloc[0])[:80]
 
 # %% ../nbs/20_items.ipynb #37de5a00
 def house_of(
@@ -190,8 +200,12 @@ def check_clocks(
 ) -> None:
     "Four columns of instants in UTC, or reasons"
     for c in ("published_at", "received_at"):
-        items[c], naive = to_instants(items[c])
+        given = items[c]
+        items[c], naive = to_instants(given)
         verdicts.refuse(naive, f"{c} without time zone")
+        none = given.isna() | given.map(lambda v: isinstance(v, str) and not v.strip())
+        verdicts.refuse(items[c].isna() & ~none, f"unreadable {c}")
+        verdicts.show(f"unreadable {c}", given)
         verdicts.refuse(items[c].isna(), f"no {c}")
         verdicts.refuse((items[c] < _FIRST) | (items[c] >= _LAST), f"{c} outside of the calendar")
     for c in ("event_at", "revised_at"):
@@ -202,18 +216,74 @@ def check_clocks(
     if asof is not None:
         verdicts.refuse(items.received_at > aware(asof, "asof"), "received after asof")
 
+# %% ../nbs/20_items.ipynb #44b686df
+def _hashes(*columns: pd.Series) -> np.ndarray:
+    "One number per row, the same for the same texts"
+    told = columns[0].fillna("").astype(object)
+    for c in columns[1:]:
+        told = told + "\x1f" + c.fillna("").astype(object)
+    return pd.util.hash_array(told.to_numpy(object), categorize=False)
+
+
+class Seen:
+    "What one delivery has said so far"
+
+    def __init__(self):
+        "Nothing yet"
+        self.items = self.pairs = np.empty(0, "uint64")  # Hashes, sorted
+        self.examples: dict[str, str] = {}  # Reason to the first value that was put aside for it
+
+    def repeats(
+        self,
+        items: pd.DataFrame,  # Clean, sound rows of a piece, `symbols` a list
+    ) -> pd.Series:  # True: the row names no version and ticker that were not named before
+        "Which rows bring nothing new; they are remembered"
+        long = items.explode("symbols")
+        who = [long[c] for c in ("feed", "item_id", "headline", "summary", "symbols")]
+        pairs = _hashes(*who)
+        again = pd.Series(pairs, long.index).duplicated() | np.isin(pairs, self.pairs)
+        self.pairs = np.union1d(self.pairs, pairs)
+        self.items = np.union1d(self.items, _hashes(items.feed, items.item_id))
+        return again.groupby(level=0).all().reindex(items.index, fill_value=False)
+
+# %% ../nbs/20_items.ipynb #546d0e6d
+def mark_repeats(
+    items: pd.DataFrame,  # Clean rows
+    verdicts: Verdicts,  # Told which rows repeat others
+    seen: Seen,  # What was said before in this delivery
+) -> None:
+    "Note equal rows, and rows whose address or time is not that of their item"
+    good = items[verdicts.why == ""]
+    version = [good.feed, good.item_id, good.headline, good.summary.fillna("")]
+    equal, first = seen.repeats(good), good.groupby(version, sort=False)
+    for c in ("url", "published_at"):
+        other = (first[c].transform("first") != good[c]) & good[c].notna()
+        verdicts.repair(other.reindex(items.index, fill_value=False), f"another {c} of one item")
+        equal &= ~other
+    verdicts.repair(equal.reindex(items.index, fill_value=False), "equal row")
+
 
 def judge_batch(
-    frame: pd.DataFrame,  # NEWS_COLUMNS
+    frame: pd.DataFrame,  # NEWS_COLUMNS; `mended` may say what a reader of files has put right
     asof: datetime | None = None,  # Aware; null: no limit on `received_at`
+    seen: Seen | None = None,  # What was said before in this delivery; null: this is all of it
 ) -> tuple[pd.DataFrame, Verdicts]:  # Clean rows in the order of `frame`, and what is said of them
     "Every row mended where it can be, and judged"
-    items = frame[NEWS_COLUMNS].reset_index(drop=True)
+    items, seen = frame[NEWS_COLUMNS].reset_index(drop=True), seen or Seen()
     verdicts = Verdicts(items.index)
+    mended = frame.get("mended", pd.Series("", frame.index)).fillna("").reset_index(drop=True)
+    for what in sorted({w for told in mended.unique() for w in told.split("; ") if w}):
+        verdicts.repair(mended.str.contains(what, regex=False), what)
+    broken = items.item_id.map(lambda i: bool(re.fullmatch(r"line \d+", str(i))))
+    broken &= items.headline.isna()
     mend_texts(items, verdicts)
+    verdicts.refuse(broken & frame.published_at.isna().to_numpy(), "unreadable line")
+    verdicts.show("unreadable line", items.item_id + ": " + items.summary.fillna(""))
     verdicts.refuse(~items.feed.str.len().between(1, LONGEST_NAME), "no usable feed name")
     verdicts.refuse(~items.headline.fillna("").str.contains(r"\S"), "no headline")
     check_clocks(items, verdicts, asof)
+    mark_repeats(items, verdicts, seen)
+    seen.examples = verdicts.examples | seen.examples
     return items, verdicts
 
 # %% ../nbs/20_items.ipynb #cde860de

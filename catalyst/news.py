@@ -24,7 +24,7 @@ from .clock import WallClock, aware
 from .core import CatalystError, HealthStatus, Tally
 from .core import UnavailableError, bad, masked
 from .dims import ensure_times, security_ids
-from .items import LONGEST_NAME, Verdicts, digest, judge_batch, tier_of
+from .items import LONGEST_NAME, Seen, Verdicts, digest, judge_batch, tier_of
 from .ports import NEWS_COLUMNS, Feed
 from .store import Store, Tx
 from .stories import LINKS, ORDER, SPAN_HOURS, link, memberships
@@ -225,12 +225,13 @@ def store_news(
     store: Store | Tx,  # Where
     frame: pd.DataFrame,  # NEWS_COLUMNS, from any feed: a whole batch, or a piece of one
     asof: datetime | None = None,  # Aware; later receipts are refused. Null: no limit
+    seen: Seen | None = None,  # What the delivery said before this piece; null: nothing
 ) -> Tally:  # accepted + repaired + quarantined = rows of `frame`; all may be refused
     "Judge, mend and store news; the same again changes nothing"
     if missing := [c for c in NEWS_COLUMNS if c not in frame.columns]:
         allowed, do = ", ".join(NEWS_COLUMNS), f"{missing[0]} is missing"
         raise bad("news", sorted(map(str, frame.columns)), allowed, do)
-    items, v = judge_batch(frame, asof)
+    items, v = judge_batch(frame, asof, seen)
     good, last = v.why == "", items.received_at.max()
     seen_at = asof or (WallClock().now() if pd.isna(last) else last)
     with store.transaction() as tx:

@@ -11,18 +11,56 @@ __all__ = ['news_top', 'news_explain', 'news_sources', 'news_clocks', 'news_impa
 
 # %% ../nbs/82_newsdesk.ipynb #8fd23920
 import argparse
+import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .console import command, group, now, open_home, show
+from .core import bad
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pandas as pd
+
+    from catalyst.store import Store
 
 # %% ../nbs/82_newsdesk.ipynb #4d137a2e
 def _asof(a: argparse.Namespace):
     from catalyst.clock import parse_instant
 
     return parse_instant(a.asof, "--asof") if a.asof else now()
+
+
+def _days(a: argparse.Namespace) -> int:
+    if not 1 <= a.days <= 36500:
+        raise bad("--days", a.days, "days from 1 to 36500")
+    return a.days
+
+
+_NEWEST = "select max(received_at) from news_revisions where received_at <= :asof"
+_ANSWERED = (
+    "select count(*) from service_health where service_name like 'news%' and status = 'healthy'"
+)
+
+
+def _nothing(store: "Store", asof: "datetime", days: int) -> str:
+    "Why there is nothing to show of the last days"
+    newest, since = store.value(_NEWEST, asof=asof), asof - timedelta(days=days)
+    if newest is None:
+        return f"no news is stored that was received by {asof:%Y-%m-%d %H:%M} UTC"
+    told = f"no items between {since:%Y-%m-%d %H:%M} and {asof:%Y-%m-%d %H:%M} UTC"
+    return f"{told}; the newest stored is of {newest:%Y-%m-%d %H:%M}: use --asof"
+
+
+def _print(a: argparse.Namespace, store: "Store", asof: "datetime", frame: "pd.DataFrame") -> None:
+    "A table, or why there is none; a program gets its empty list and reads the why elsewhere"
+    from catalyst.tracking import plain_rows
+
+    if len(frame) or a.json:
+        show(plain_rows(_short(frame)), a.json)
+    if frame.empty:
+        print(_nothing(store, asof, a.days), file=sys.stderr if a.json else sys.stdout)
 
 
 def _short(frame: "pd.DataFrame") -> "pd.DataFrame":
@@ -37,13 +75,20 @@ def news_top(
     from catalyst.strength import top
     from catalyst.tracking import plain_rows
 
-    found = top(open_home(a), _asof(a), a.limit, a.symbol or None)
+    if a.limit < 1:
+        raise bad("--limit", a.limit, "a number of stories from 1 on")
+    store, asof = open_home(a), _asof(a)
+    found = top(store, asof, a.limit, a.symbol or None)
+    if found.empty and not a.json:
+        newest = store.value(_NEWEST, asof=asof)
+        last = f"the newest item stored is of {newest:%Y-%m-%d %H:%M} UTC" if newest else ""
+        heard = "the feeds answered" if store.value(_ANSWERED) else "no feed has ever answered"
+        print(f"no story is alive; {heard}; {last or 'no news is stored'}")
+        return 0
     if not a.json:
         found = _short(found.assign(headline=found.headline.str.slice(0, 90)))
         found = found.drop(columns=["symbols"])
     show(plain_rows(found), a.json)
-    if found.empty and not a.json:
-        print("no story is alive; the feeds answered and had nothing")
     return 0
 
 # %% ../nbs/82_newsdesk.ipynb #89e18201
@@ -66,9 +111,9 @@ def news_sources(
 ) -> int:  # Exit status
     "Every source with its volume, its record and its clock"
     from catalyst.sources import source_table
-    from catalyst.tracking import plain_rows
 
-    show(plain_rows(_short(source_table(open_home(a), _asof(a), a.days))), a.json)
+    days, store, asof = _days(a), open_home(a), _asof(a)
+    _print(a, store, asof, source_table(store, asof, days))
     return 0
 
 
@@ -77,22 +122,32 @@ def news_clocks(
 ) -> int:  # Exit status; 1 when a clock is wrong
     "Measure the clock of every source"
     from catalyst.clockwork import run_audit
-    from catalyst.tracking import plain_rows
 
-    found = run_audit(open_home(a), _asof(a), a.days)
-    show(plain_rows(_short(found)), a.json)
-    return 1 if len(found) and found.fault.notna().any() else 0
+    days, store, asof = _days(a), open_home(a), _asof(a)
+    found = run_audit(store, asof, days).rename(columns={"items": "readings"})
+    _print(a, store, asof, found)
+    return 1 if len(found) and (found.fault.notna() & found.confidence.notna()).any() else 0
+
+
+_MARKET_NEWS = (
+    "select count(*) from news_sentiment where security_id is null and received_at <= :asof"
+)
 
 
 def news_impacts(
     a: argparse.Namespace,  # Reads asof, again
 ) -> int:  # Exit status
-    "What prices did after each item, as far as the stored bars can tell"
+    "What prices did after each item, as far as the stored bars can tell, and what it says of sources"
     from catalyst.impact import fill_impacts, reopen_impacts
+    from catalyst.reliability import learn
 
     store, asof = open_home(a), _asof(a)
-    again = reopen_impacts(store, asof) if a.again else 0
-    show({"reopened": again, **fill_impacts(store, asof).as_dict()}, a.json)
+    with store.transaction() as tx:
+        again = reopen_impacts(tx, asof) if a.again else 0
+        told = {"reopened": again, **fill_impacts(tx, asof).as_dict()}
+        told["records changed"] = learn(tx, asof).accepted
+        told["without a security"] = tx.value(_MARKET_NEWS, asof=asof)
+    show({k.replace(" ", "_") if a.json else k: v for k, v in told.items()}, a.json)
     return 0
 
 # %% ../nbs/82_newsdesk.ipynb #465cd24f

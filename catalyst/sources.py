@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from .clock import aware
-from .news import read_stories
 from .reliability import reliability_of
 from .store import Store, Tx
 
@@ -31,6 +30,14 @@ left join lateral (select fault, checked_at from news_clock_audits
                    where source_id = r.source_id and checked_at <= :asof order by checked_at desc limit 1) a on true
 where r.received_at <= :asof and r.received_at > :since
 group by r.source_id, a.fault, a.checked_at
+"""
+_FIRST = """
+with told as (select distinct on (revision_id) revision_id, story_id from news_membership
+              where known_at <= :asof and story_id in (select story_id from news_membership join news_revisions r using (revision_id)
+                  where known_at <= :asof and r.received_at <= :asof and r.received_at > :since) order by revision_id, known_at desc),
+firsts as (select distinct on (t.story_id) r.source_id, r.received_at from told t join news_revisions r using (revision_id)
+           where r.received_at <= :asof order by t.story_id, r.received_at, r.feed, r.item_id, r.content_hash)
+select source_id, count(*) as first from firsts where received_at > :since group by source_id
 """
 _IN_STORIES = """
 select r.source_id, count(distinct m.story_id) as stories
@@ -50,9 +57,8 @@ def source_table(
     when = {"asof": asof, "since": asof - timedelta(days=days)}
     counts = store.frame(_COUNTS, **when).merge(store.frame(_IN_STORIES, **when), how="left")
     record = reliability_of(store, asof).rename(columns={"items": "tests"})
-    first = read_stories(store, **when).first_source.value_counts()
     out = counts.merge(record.drop(columns="usable_from"), on="source_id")
-    out["first"] = out.source_name.map(first).fillna(0)  # by name: a house may stand in two feeds
+    out = out.merge(store.frame(_FIRST, **when), how="left").fillna({"first": 0})
     out = out.astype({"stories": "Int64", "first": "int64"})
     order = out.sort_values(["items", "feed", "source_name"], ascending=[False, True, True])
     return order[SOURCE_COLUMNS].reset_index(drop=True)

@@ -77,6 +77,16 @@ def _seen(pieces: Iterable["pd.DataFrame"], bar) -> Iterator["pd.DataFrame"]:
         bar.update(len(piece))
 
 
+def _columns(file: Any, as_json: bool) -> dict[str, Any]:
+    "What a file of news was read as"
+    if as_json:
+        return {"columns": file.read, "stamps_not_read": file.stamps}
+    read = ", ".join(f"{ours} = {theirs}" for ours, theirs in file.read.items())
+    left = ", ".join(file.stamps)
+    told = f"{left}; to read one of them: -c published_at={file.stamps[0]}" if left else None
+    return {"columns": read} | ({"stamps not read": told} if told else {})
+
+
 def import_news_file(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -87,8 +97,11 @@ def import_news_file(
     file = NewsFile(Path(a.file), pairs("--column", a.column), a.tz, a.delay)
     with _bar(" items") as bar:
         tally, named, judged = take_news(open_home(a), _seen(file.frames(), bar), now())
-    counts = {**tally.as_dict(), "named": named, "judged": judged}
-    findings = [{"reason": r, "rows": n} for r, n in tally.reasons.most_common()]
+    counts = {**tally.as_dict(), "named": named, "judged": judged, **_columns(file, a.json)}
+    shown = tally.examples
+    findings = [
+        {"reason": r, "rows": n, "example": shown.get(r)} for r, n in tally.reasons.most_common()
+    ]
     return _tell(a, counts, findings)
 
 # %% ../nbs/82_takers.ipynb #195ec4df

@@ -8,9 +8,9 @@ cannot see."""
 
 # %% auto #0
 __all__ = ['KEYS', 'APART', 'NEAR', 'LEAST_PAIRS', 'LEAST_DAYS', 'LEAST_SHARE', 'PROFILE', 'SHIFTS', 'FAR', 'LEAST_ITEMS',
-           'LEAST_NIGHTS', 'GAIN', 'SURE', 'PRICE', 'DRAWS', 'LEAST_SEASON', 'SEASON_Z', 'LEAST_FILINGS', 'EARLY',
-           'planted', 'prepare', 'pairs_of', 'agreements', 'fit_of', 'by_day', 'drawn', 'hours_of', 'season_z',
-           'filing_lags', 'tie', 'on_new_york_time', 'settle', 'readings_of']
+           'LEAST_NIGHTS', 'GAIN', 'SURE', 'PRICE', 'DRAWS', 'SLACK', 'LEAST_SEASON', 'SEASON_Z', 'LEAST_FILINGS',
+           'EARLY', 'planted', 'prepare', 'pairs_of', 'agreements', 'fit_of', 'by_day', 'drawn', 'span_of', 'hours_of',
+           'season_z', 'filing_lags', 'tie', 'on_new_york_time', 'settle', 'settle_by_feed', 'readings_of']
 
 # %% ../nbs/25_witness.ipynb #65cd6da4
 import re
@@ -105,9 +105,7 @@ LEAST_PAIRS, LEAST_DAYS, LEAST_SHARE = 5, 3, 0.6  # To believe that two clocks d
 # %% ../nbs/25_witness.ipynb #949dd95f
 def pairs_of(
     readings: pd.DataFrame,  # As `prepare` gives them
-) -> (
-    pd.DataFrame
-):  # a, b (feed and source, a < b), minutes (a minus b), day, offset; one row per pair
+) -> pd.DataFrame:  # Per pair: a, b (feed and source, a < b), minutes (a minus b), day, offset
     "Reprints of one headline at two sources"
     long = readings[readings.key.astype("str").str.count(" ") >= 4]
     long = long[long.groupby("key").key.transform("size") <= 12]
@@ -134,9 +132,7 @@ def _agree(minutes: pd.Series) -> tuple[int, pd.Series]:
 # %% ../nbs/25_witness.ipynb #8a91775f
 def agreements(
     pairs: pd.DataFrame,  # As `pairs_of` gives them
-) -> (
-    pd.DataFrame
-):  # a, b, hours (a minus b, in summer), local (a, b or ""), pairs, agreeing; most agreeing first
+) -> pd.DataFrame:  # a, b, hours (a minus b, in summer), local (a, b or ""), pairs, agreeing
     "Couples of sources whose clocks differ by a constant, or by New York's offset and a constant"
     rows = []
     for (a, b), p in pairs.groupby(["a", "b"]):
@@ -158,13 +154,8 @@ def agreements(
 # %% ../nbs/25_witness.ipynb #2081fb1a
 PROFILE = np.array("0.8 0.9 0.9 2.0 2.5 3.8 5.5 6.3 8.4 10.6 9.2 7.2 6.5 6.1 4.4 4.9 7.3 4.7 2.7 1.5 1.1 1.1 0.7 0.8".split(), float)  # fmt: skip
 SHIFTS = np.arange(-12, 13)  # Hours late
-FAR, LEAST_ITEMS, LEAST_NIGHTS, GAIN, SURE = (
-    5,
-    100,
-    10,
-    0.25,
-    4.0,
-)  # Hours, items, days, log units per item, z
+FAR, LEAST_ITEMS, LEAST_NIGHTS = 5, 100, 10  # Hours, items, days
+GAIN, SURE = 0.25, 4.0  # Log units per item, z
 PRICE = 0.12  # Log units per item that calling one more clock wrong must bring
 DRAWS = 200  # Bootstrap draws
 
@@ -205,16 +196,35 @@ def _best_shift(rows: np.ndarray) -> tuple[int, float, float]:
     z = more.sum() / np.sqrt((more**2).sum()) if more.any() else 0.0
     return int(SHIFTS[best]), fit[best] - fit[_ZERO], z
 
+# %% ../nbs/25_witness.ipynb #9f9da31b
+SLACK = (
+    0.05  # Log units per item by which a shift may fit worse than the best and still be the truth
+)
+
+
+def span_of(
+    fit: np.ndarray,  # Log likelihood per item, one per shift
+) -> tuple[int, int]:  # Hours: lowest and highest
+    "The shifts around the best one that fit nearly as well"
+    best = int(fit.argmax())
+    near = fit >= fit[best] - SLACK
+    near[max(best - 1, 0) : best + 2] = True
+    gaps = np.flatnonzero(~near)
+    low, high = max(gaps[gaps < best], default=-1) + 1, min(gaps[gaps > best], default=25) - 1
+    return int(SHIFTS[low]), int(SHIFTS[high])
+
 # %% ../nbs/25_witness.ipynb #58cc8529
 def _no_hours() -> dict[str, Any]:
     "What `hours_of` says of a source without items on trading days"
     none = {"n": 0, "days": 0, "far": False, "fit": np.zeros(len(SHIFTS))}
-    return none | dict.fromkeys(("hours", "gain", "z", "sure"), 0)
+    return none | dict.fromkeys(("hours", "gain", "z", "sure"), 0) | {"span": (0, 0)}
 
 # %% ../nbs/25_witness.ipynb #2b9935ac
 def hours_of(
     readings: pd.DataFrame,  # Of one source, as `prepare` gives them
-) -> dict[str, Any]:  # n, days, far, fit (per item and shift), hours, gain (per item), z, sure
+) -> dict[
+    str, Any
+]:  # n, days, far, fit (per item and shift), hours, span, gain (per item), z, sure
     "How far a source's day is shifted against New York's; sure is a share of draws"
     own = readings[readings.trading]
     if own.empty:
@@ -226,6 +236,7 @@ def hours_of(
     far = bool(enough and abs(hours) >= FAR and gain >= GAIN and z >= SURE)
     away = np.abs(SHIFTS[drawn(rows).argmax(axis=1)]) >= FAR
     told = {"hours": hours, "gain": gain, "z": z, "sure": float(np.mean(away == far))}
+    told["span"] = span_of(rows.sum(axis=0) / len(own))
     return {"n": len(own), "days": len(rows), "far": far, "fit": fit} | told
 
 # %% ../nbs/25_witness.ipynb #25953ce8
@@ -333,15 +344,24 @@ def _fit(group: dict[tuple, int], fits: dict[tuple, np.ndarray], right: int) -> 
 def settle(
     group: dict[tuple[str, str], int],  # Source to hours, relative
     fits: dict[tuple[str, str], np.ndarray],  # Source to log likelihood per item, per shift
-) -> dict[
-    tuple[str, str], int
-]:  # Source to hours late; empty: it cannot be said which clock is right
+) -> dict[tuple[str, str], int]:  # Source to hours late; empty: nobody knows who is right
     "The group with its right clock at zero"
     right = max(sorted(set(group.values())), key=lambda right: _fit(group, fits, right))
     late = {n: h - right for n, h in group.items()}
     wrong = sum(h != 0 for h in late.values())
     blunt = max(map(abs, late.values())) < FAR and 2 * wrong >= len(late)
     return {} if wrong and blunt else late
+
+# %% ../nbs/25_witness.ipynb #52cf50bd
+def settle_by_feed(
+    group: dict[tuple[str, str], int],  # Source to hours, relative; a group that `settle` left open
+    bases: dict[str, int | None],  # Feed to the hours it is late; null: not known
+) -> dict[tuple[str, str], int]:  # Source to hours late; empty: the feeds do not tell either
+    "The group with the clocks of sound feeds at zero, when another of its feeds is known to be wrong"
+    right = {h for n, h in group.items() if bases.get(n[0]) == 0}
+    if len(right) != 1 or not any(bases.get(n[0]) for n in group):
+        return {}
+    return {n: h - max(right) for n, h in group.items()}
 
 # %% ../nbs/25_witness.ipynb #485d3a90
 def _errors(name: tuple, pairs: pd.DataFrame, late: dict, local: set) -> pd.DataFrame:
@@ -365,21 +385,12 @@ def readings_of(
     own = _errors(name, pairs, late, local)
     if name not in late or own.empty:
         none = dict.fromkeys(("minutes", "spread", "offset"))
-        return {
-            "pairs": len(own),
-            "agreeing": 0,
-            "others": 0,
-            "labelled": False,
-            "both": False,
-        } | none
+        none |= {"labelled": False, "both": False}
+        return none | {"pairs": len(own), "agreeing": 0, "others": 0}
     low, mid, high = own.own.quantile([0.25, 0.5, 0.75])
     near = own[(own.own - 60 * late[name]).abs() <= NEAR]
     offset = -240 if name in local else int(near.offset.median()) if len(near) else None
     both = min((near.offset == o).sum() for o in (-300, -240)) >= LEAST_PAIRS
     told = {"pairs": len(own), "agreeing": len(near), "others": own.other.nunique(), "both": both}
-    return told | {
-        "minutes": mid,
-        "spread": high - low,
-        "offset": offset,
-        "labelled": name in local,
-    }
+    told |= {"minutes": mid, "spread": high - low}
+    return told | {"offset": offset, "labelled": name in local}

@@ -232,7 +232,8 @@ def test_guard_13_poison_is_put_aside_and_the_rest_is_stored(scratch):
     assert len(got) == len(poison)
     tally = import_news(scratch, got, AT)
     assert tally.accepted + tally.repaired + tally.quarantined == len(poison)
-    assert tally.reasons["no headline"] == 3 and tally.reasons["no published_at"] == 2
+    assert tally.reasons["no headline"] == 3 and tally.reasons["no published_at"] == 1
+    assert tally.reasons["unreadable published_at"] == 1
     assert tally.reasons["published_at without time zone"] == 1
     stored = scratch.frame("select item_id, headline from news_revisions")
     assert {"1", "6", "7", "8"} <= set(stored.item_id)

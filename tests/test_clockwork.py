@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from catalyst.clockwork import AUDIT_COLUMNS, LOCAL, audit_clocks, run_audit, shifted, suspended
+from catalyst.clockwork import AUDIT_COLUMNS, LOCAL, UNSURE, audit_clocks, run_audit
+from catalyst.clockwork import shifted, suspended
 from catalyst.core import InputError
 from catalyst.news import import_news
 from catalyst.ports import NEWS_COLUMNS
@@ -338,3 +339,58 @@ def test_the_correction_repairs_the_real_feed(shared):
     got = shifted(items, audit_clocks(items))
     own = got.source.isin(["Yahoo", "MarketWatch", "SeekingAlpha", "DowJones"])
     assert (got.published_at[own] == truth.published_at[own]).mean() > 0.99
+
+
+def test_seasons_that_contradict_the_hours_leave_a_doubt_and_no_verdict():
+    "Two clocks without reprints: one stands still in UTC, four hours early, where the hours see nothing"
+    items = planted(local=("b",), n=5000, span=("2025-01-06", "2025-06-30"), seed=5)
+    alone = items[items.source == "b"]
+    ahead = alone.assign(published_at=alone.published_at + pd.Timedelta("5h"))
+    t = audit_clocks(ahead).iloc[0]
+    assert t.fault == UNSURE and np.isnan(t.confidence) and np.isnan(t.late_hours)
+    assert "the seasons contradict the hours" in t.evidence
+    assert audit_clocks(items[items.source == "a"]).fault.isna().all()
+
+
+def test_an_amount_that_only_the_hours_tell_is_a_range_and_corrects_nothing():
+    late = planted(late={"a": 8}, n=1500)
+    alone = late[late.source == "a"]
+    t = audit_clocks(alone)
+    low, high = map(int, t.fault[0].removesuffix(" h late").split(" to "))
+    assert low <= 8 <= high and low < high and np.isnan(t.late_hours[0])
+    assert shifted(alone, t).published_at.equals(alone.published_at)
+
+
+def test_a_doubt_does_not_lift_a_suspension(scratch):
+    import_news(scratch, stored(planted(late={"a": 8}, n=400)))
+    run_audit(scratch, MAY)
+    (bad,) = suspended(scratch, MAY)
+    scratch.run(
+        "insert into news_clock_audits (source_id, checked_at, items, pairs, fault, evidence) values (:i, :t, 9, 0, :f, 'made up')",
+        i=bad, t=JUNE, f=UNSURE,
+    )  # fmt: skip
+    assert suspended(scratch, JUNE) == {bad}
+
+
+def test_the_window_may_lose_a_season_and_the_verdict_stays(shared):
+    items = real(shared, "published_utc_raw")
+    end = pd.Timestamp("2025-12-31T22:00Z")
+    old = items.published_at <= end - pd.Timedelta("180D")
+    t = audit_clocks(items[~old], past=items[old]).set_index(["feed", "source"]).loc["stockbench"]
+    for source in ("MarketWatch", "DowJones", "Finnhub"):
+        assert (t.fault[source], t.late_hours[source]) == (LOCAL, 8), source
+    assert (
+        audit_clocks(items[~old]).set_index(["feed", "source"]).fault["stockbench", "MarketWatch"]
+        != LOCAL
+    )
+
+
+def test_one_real_feed_alone_tells_a_range_and_its_doubts(shared):
+    items = real(shared, "published_utc_raw")
+    s = audit_clocks(items[items.feed == "stockbench"]).set_index("source")
+    assert s.fault["MarketWatch"] == f"{LOCAL}, 8 to 10 h late"
+    assert s.fault["SeekingAlpha"] == f"8 to 10 h late, {UNSURE}" and s.late_hours.isna().all()
+    late = real(shared, "ts")
+    t = audit_clocks(late[late.feed == "stockbench"]).set_index("source")
+    assert t.fault["MarketWatch"] == t.fault["DowJones"] == UNSURE
+    assert t.confidence[["MarketWatch", "DowJones"]].isna().all()

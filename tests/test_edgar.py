@@ -169,7 +169,9 @@ def test_guard_13_poison_is_put_aside(scratch):
 
     tally = import_news(scratch, news_frame(told))
     assert (tally.repaired, tally.quarantined) == (4, 2)
-    assert scratch.value("select count(*) from quarantine where reason = 'no published_at'") == 2
+    assert scratch.value("select count(*) from quarantine where reason = 'no published_at'") == 1
+    told = "select count(*) from quarantine where reason = 'unreadable published_at'"
+    assert scratch.value(told) == 1
 
 
 def test_a_file_answers_as_of(tmp_path):

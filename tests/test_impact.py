@@ -605,3 +605,15 @@ def test_only_twenty_sessions_are_looked_back_on():
     table = np.r_[np.full(10, 1e6), np.full(20, 100.0), 7.0][:, None]
     assert trailing_mean(table)[-1].item() == 100 and trailing_mean(table)[-2].item() > 10_000
     assert np.isnan(trailing_mean(table)[:5]).all() and not np.isnan(trailing_mean(table)[5:]).any()
+
+
+def test_only_what_bars_can_answer_is_opened_again(scratch):
+    put(scratch, WORLD("2025-08-13T10:00"), [item("a", "NVDA", "2025-08-13T10:07")])
+    fill_impacts(scratch, at("2025-08-20T12:00"))
+    assert scratch.value("select count(*) from news_impacts where reason is not null") == 1
+    assert reopen_impacts(scratch, at("2025-08-20T12:00")) == 0, "a measured item was opened again"
+    scratch.run(
+        "insert into trading_history (security_id, time_id, timeframe, open, high, low, close, volume, available_at, feed)"
+        " select security_id, time_id, '5min', open, high, low, close, volume, available_at, feed from trading_history"
+    )
+    assert reopen_impacts(scratch, at("2025-08-20T12:00")) == 1

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from catalyst.items import (
     LONGEST_NAME,
+    Seen,
     clean_symbols,
     clean_text,
     digest,
@@ -46,7 +47,7 @@ def test_mixed_and_textual_times():
         item("c", published_at=datetime.max.replace(tzinfo=UTC)),
     )
     items, v = judge_batch(rows)
-    assert v.why.tolist() == ["", "no published_at", "published_at outside of the calendar"]
+    assert v.why.tolist() == ["", "unreadable published_at", "published_at outside of the calendar"]
     assert items.published_at[0] == pd.Timestamp(NOON)
 
 
@@ -118,3 +119,17 @@ def test_symbols_of_every_shape():
     assert clean_symbols(np.array(["WDG", "ACM"])) == (["ACM", "WDG"], False)
     assert clean_symbols(("NA", None, "")) == (["NA"], False)
     assert clean_symbols("<script>, ACM")[0] == ["ACM"]
+
+
+def test_equal_rows_are_counted_and_others_are_not():
+    url = "https://example.org/1"
+    frame = feed_frame(
+        item(url=url), item(url=url), item(url=url, symbols=["WDG"]), item(url=url + "x"), item("b")
+    )
+    seen = Seen()
+    _, v = judge_batch(frame, seen=seen)
+    assert v.repairs.tolist() == ["", "equal row", "", "another url of one item", ""]
+    assert (len(seen.items), len(seen.pairs)) == (2, 3)
+    assert judge_batch(frame[:1], seen=seen)[1].repairs.tolist() == ["equal row"]
+    other = feed_frame(item(), item(published_at=NOON.replace(hour=11)))
+    assert judge_batch(other)[1].repairs[1] == "another published_at of one item"

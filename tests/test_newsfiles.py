@@ -95,7 +95,7 @@ def test_our_name_wins_over_an_alias_and_an_earlier_alias_over_a_later():
             "cannot be read",
         ),
         ("n.csv.gz", b"\x1f\x8b not gzip", "cannot be read"),
-        ("n.csv", b"title,date\nAcme,2025-08-13 12:00\n", "--zone America/New_York"),
+        ("n.csv", b"title,date\nAcme,2025-08-13 12:00\n", "--tz America/New_York"),
     ],
 )
 def test_one_line_for_a_file_of_no_use(tmp_path, name, body, says):
@@ -141,10 +141,9 @@ def test_guard_13_every_line_is_stored_or_put_aside(tmp_path, scratch):
     tally = import_news(scratch, got)
     assert file.rows == 9 == tally.accepted + tally.repaired + tally.quarantined
     assert file.unreadable == 3 and file.undated == 5
-    assert (
-        tally.reasons["published_at without time zone"] == 1 and tally.reasons["no headline"] == 4
-    )
-    assert tally.reasons["no published_at"] == 1
+    assert tally.reasons["published_at without time zone"] == 1
+    assert (tally.reasons["unreadable line"], tally.reasons["no headline"]) == (3, 1)
+    assert tally.reasons["unreadable published_at"] == 1
     stored = scratch.frame("select item_id, headline from news_revisions order by item_id")
     assert stored.item_id.tolist() == ["1", "5", "9"]
     assert stored.headline[1] == "two\nlines"
@@ -166,7 +165,8 @@ def test_guard_13_lines_of_json_that_are_none(tmp_path):
     file, got = whole(write(tmp_path, "\n".join(lines), "n.jsonl"))
     assert (file.rows, file.unreadable) == (6, 3)
     why = judge_batch(got)[1].why
-    assert why.eq("").sum() == 2 and why.eq("no headline").sum() == 4
+    assert why.eq("").sum() == 2 and why.eq("unreadable line").sum() == 3
+    assert why.eq("no headline").sum() == 1
 
 
 def test_a_quote_that_is_never_closed_swallows_nothing():
@@ -219,7 +219,7 @@ def test_a_zone_is_for_naive_stamps_only_and_the_later_hour_is_taken(tmp_path):
 def test_naive_stamps_of_parquet(tmp_path):
     rows = [{"title": "Acme", "published_at": pd.Timestamp("2025-08-13 08:00")}]
     path = save(tmp_path, "parquet", rows)
-    with pytest.raises(InputError, match="--zone"):
+    with pytest.raises(InputError, match="--tz"):
         list(NewsFile(path).frames())
     assert whole(path, zone="America/New_York")[1].published_at[0] == NOON
 
@@ -249,7 +249,7 @@ def test_receipt_as_stated_or_assumed(tmp_path):
     assert got.received_at[0] == NOON + timedelta(minutes=7) and got.received_at[
         1
     ] == NOON + timedelta(minutes=61)
-    assert judge_batch(got)[1].why.tolist() == ["", "", "no received_at"]
+    assert judge_batch(got)[1].why.tolist() == ["", "", "unreadable received_at"]
 
 
 def test_a_source_that_is_not_given_is_taken_from_the_address_by_the_judge(tmp_path):
@@ -322,3 +322,67 @@ def test_the_real_files(shared, name):
         total += Tally("news", int((why == "").sum()), 0, int((why != "").sum()))
     assert (file.rows, file.undated) == (rows, undated) and len(got) == rows
     assert total.quarantined == undated and total.accepted == rows - undated
+
+
+def stamped(tmp_path, *stamps, **options):
+    rows = [{"title": f"Acme {i}", "published_at": s} for i, s in enumerate(stamps)]
+    return whole(save(tmp_path, "csv", rows), **options)
+
+
+def test_an_unknown_name_of_ours_is_refused_and_id_is_known(tmp_path):
+    path = save(tmp_path, "csv")
+    with pytest.raises(InputError, match="ours is one of id, feed, symbols, headline"):
+        NewsFile(path, {"nope": "title"})
+    file = NewsFile(path, {"id": "title"})
+    assert next(iter(file.frames())).item_id[0] == ROWS[0]["title"]
+    assert file.read["item_id"] == "title"
+
+
+def test_what_was_read_and_which_stamps_were_not_is_told(tmp_path):
+    more = {
+        "ts": "2025-08-13T12:00:00Z",
+        "raw_utc": "2025-08-13 20:00:00",
+        "ts_epoch": 1755086400.0,
+    }
+    for kind in ("csv", "parquet", "jsonl"):
+        rows = [{"title": f"Acme at 10:0{i}", "n": 1755086400 + i} | more for i in range(5)]
+        file, _ = whole(save(tmp_path, kind, rows))
+        assert file.read == {"headline": "title", "published_at": "ts"}
+        assert file.stamps == ["raw_utc", "ts_epoch"], kind
+
+
+def test_the_stamps_of_the_real_feed_are_told(shared):
+    file = NewsFile(shared / "news/stockbench_dow20_2025H1.parquet")
+    next(iter(file.frames()))
+    assert file.read["published_at"] == "ts"
+    assert file.stamps == ["ts_epoch", "published_utc_raw", "ts_fixed"]
+
+
+def test_a_number_is_a_time_where_one_reading_exists_and_is_counted(tmp_path):
+    _, got = stamped(tmp_path, "1755086400", "1755086400000", "20", "2025-08-13T12:00:00Z")
+    items, v = judge_batch(got)
+    assert items.published_at.dropna().nunique() == 1
+    assert v.repairs.str.contains("published_at: time as a number since 1970").tolist() == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert v.why[2] == "unreadable published_at" and v.examples["unreadable published_at"] == "'20'"
+
+
+def test_a_local_time_that_is_twice_or_never_is_counted(tmp_path):
+    nights = "2025-03-09 02:30", "2025-11-02 01:30", "Sun, 02 Nov 2025 01:30:00", "2025-11-02 03:30"
+    items, v = judge_batch(stamped(tmp_path, *nights, zone="America/New_York")[1])
+    assert items.published_at.dt.strftime("%H:%M").tolist() == ["07:00", "06:30", "06:30", "08:30"]
+    told = [r.split("; ")[0] for r in v.repairs]
+    assert "does not exist" in told[0] and "twice" in told[1] and "twice" in told[2]
+    assert "local" not in told[3]
+
+
+def test_what_was_received_is_said(tmp_path):
+    _, v = judge_batch(stamped(tmp_path, "Aug-15-25 Today 10:00AM", "")[1])
+    assert v.why.tolist() == ["unreadable published_at", "no published_at"]
+    assert v.examples == {"unreadable published_at": "'Aug-15-25 Today 10:00AM'"}
+
+
+def test_the_way_to_name_a_column_is_that_of_the_command(tmp_path):
+    with pytest.raises(InputError, match="name it: -c published_at=THEIRS"):
+        whole(write(tmp_path, "title,when\nAcme,now\n"))

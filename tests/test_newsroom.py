@@ -179,3 +179,73 @@ def test_the_commands_agree_with_the_library(scratch, tmp_path, capsys, monkeypa
     assert why["securities"][0]["strength"] == pytest.approx(shown[0]["strength"])
     assert newsdesk.news_top(argparse.Namespace(**asked | {"json": False}, limit=3, symbol=[])) == 0
     assert "ACM" in capsys.readouterr().out
+
+
+def asked(scratch, monkeypatch, call, **options):
+    import argparse
+
+    from catalyst import newsdesk
+
+    monkeypatch.setattr(newsdesk, "open_home", lambda a: scratch)
+    told = dict(home=None, json=False, asof=AT.isoformat()) | options
+    return getattr(newsdesk, call)(argparse.Namespace(**told))
+
+
+def test_a_span_that_is_none_is_refused(scratch, monkeypatch):
+    from catalyst.core import InputError
+
+    for call in ("news_sources", "news_clocks"):
+        for days in (800000, 0, -1):
+            with pytest.raises(InputError, match="--days: received .* from 1 to 36500"):
+                asked(scratch, monkeypatch, call, days=days)
+        assert asked(scratch, monkeypatch, call, days=36500) == 0
+    with pytest.raises(InputError, match="--limit: received 0"):
+        asked(scratch, monkeypatch, "news_top", limit=0, symbol=[])
+
+
+def test_an_empty_answer_says_why(scratch, tmp_path, monkeypatch, capsys):
+    said = lambda call, **o: (asked(scratch, monkeypatch, call, **o), capsys.readouterr().out)[1]
+    assert "no news is stored" in said("news_clocks", days=30)
+    take_news(scratch, NewsFile(a_file(tmp_path / "n.csv", [row("1", EVIL)])).frames(), AT)
+    later = (AT + timedelta(days=90)).isoformat()
+    text = said("news_top", limit=3, symbol=[], asof=later)
+    assert "no feed has ever answered; the newest item stored is of 2025-08-13" in text
+    for call in ("news_sources", "news_clocks"):
+        text = said(call, days=30, asof=later)
+        assert "no items between 2025-10-12" in text and "newest stored is of 2025-08-13" in text
+        assert "use --asof" in text and "nothing" not in text
+    assert said("news_sources", days=30, asof=later, json=True).strip() == "[]"
+
+
+def test_rows_items_and_pairs_add_up(scratch, tmp_path):
+    rows = [row("1", EVIL), row("1", EVIL), row("1", EVIL, symbols="WDG"), row("2", "")]
+    file = a_file(tmp_path / "n.csv", rows)
+    first, again = (take_news(scratch, NewsFile(file).frames(), AT)[0].as_dict() for _ in range(2))
+    parts = ("accepted", "repaired", "equal", "quarantined")
+    assert [first[p] for p in parts] == [2, 0, 1, 1] and first["rows"] == 4
+    assert (first["items"], first["pairs"], first["new"]) == (1, 2, 1)
+    assert (again["items"], again["pairs"], again["new"]) == (1, 2, 0)
+    small = NewsFile(file, chunk_rows=1).frames()
+    assert take_news(scratch, small, AT)[0].as_dict()["equal"] == 1
+
+
+def test_no_source_is_first_more_often_than_it_tells(scratch, tmp_path):
+    told = [row("1", EVIL), row("2", "Widget opens a canteen in Ohio", minutes=1500)]
+    take_news(scratch, NewsFile(a_file(tmp_path / "a.csv", told)).frames(), AT)
+    again = [row("3", EVIL, minutes=30), row("4", "Widget opens a canteen in Ohio", minutes=20)]
+    take_news(scratch, NewsFile(a_file(tmp_path / "b.csv", again)).frames(), AT)
+    table = source_table(scratch, AT, days=1).set_index("feed")
+    assert table["first"].to_dict() == {"file:a.csv": 1, "file:b.csv": 0}
+    assert (table["first"] <= table["stories"]).all()
+
+
+def test_impacts_count_market_news_and_teach_the_records(scratch, tmp_path, monkeypatch, capsys):
+    from catalyst import reliability
+
+    rows = [row("1", EVIL), row("2", "Rain is expected on Tuesday", symbols="")]
+    take_news(scratch, NewsFile(a_file(tmp_path / "n.csv", rows)).frames(), AT)
+    seen = []
+    learned = reliability.learn
+    monkeypatch.setattr(reliability, "learn", lambda *a: seen.append(a[1]) or learned(*a))
+    assert asked(scratch, monkeypatch, "news_impacts", again=False, json=True) == 0
+    assert json.loads(capsys.readouterr().out)["without_a_security"] == 1 and seen == [AT]
