@@ -34,7 +34,7 @@ setup(
     package_dir={f"{pkg}.{d}": home for d, home in HOME.items()},
     package_data={f"{pkg}.{d}": globs for d, globs in DATA.items()},
     install_requires=lines("requirements"),
-    extras_require={k: lines(f"{k}_requirements") for k in ("dev", "finbert")},
+    extras_require={k: lines(f"{k}_requirements") for k in ("dask", "dev", "finbert")},
     entry_points={
         "console_scripts": lines("console_scripts"),
         "nbdev": [f"{pkg}={pkg}._modidx:d"],
