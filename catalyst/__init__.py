@@ -1,16 +1,22 @@
 """Modules:
 
 - `catalyst.adjust`: Splits and dividends: stored once, known as of an instant, taken out of prices on reading
+- `catalyst.aftermath`: Every stored pattern gets its outcome, from stored bars, as of an instant
 - `catalyst.ageing`: Looks become hours, hours become days, and nothing is counted twice or lost
 - `catalyst.aggregate`: Short bars into long ones, without mixing the parts of a trading day
 - `catalyst.alpaca_api`: Alpaca over alpaca-py: its news so far
 - `catalyst.arrivals`: News on its way into the store: named, judged at the door, stored, read for its meaning
 - `catalyst.audit`: What a file of bars says about itself: its clock, its prices, its gaps
+- `catalyst.backtest`: The plans of `decide`, met by past bars, in an account that vectorbt keeps
 - `catalyst.backup`: A copy that has been restored once, and a restore that cannot lose what was there
 - `catalyst.bars`: Price bars: judged row by row, stored once
+- `catalyst.books`: Bars and plans as arrays, and arrays as trades
 - `catalyst.bursts`: Is a story told by many, or pushed by few: copies of doubtful origin before anybody of standing has confirmed it
+- `catalyst.calibration`: What a score has been worth so far: how often it was right, whether it knew more than the average, and from when that may be said
+- `catalyst.candles`: The 61 candlestick formations of TA-Lib for many securities, and the few that are worth a row
 - `catalyst.cards`: What was said of a security, what was planned, and what became of it
 - `catalyst.catalysts`: What one item of news is worth for one security when it arrives: tone, kind, strength, and the words that decided
+- `catalyst.chance`: What luck alone would have earned
 - `catalyst.check`: Proof that the database keeps its promises, and that the machine can run them
 - `catalyst.cli`: The same functions from a shell
 - `catalyst.clock`: Sessions and instants, and the only place that reads the time
@@ -19,6 +25,7 @@
 - `catalyst.console`: How a command is declared and prints, and the commands about the database
 - `catalyst.core`: Settings, secrets, errors and the words that every other page uses
 - `catalyst.correlate`: What moves together: each security with the market, with its sector, and with every other that is followed
+- `catalyst.costs`: What a trade costs, and one line that says so beside every result
 - `catalyst.coverage`: Are the stored bars fit for use? One answer, row by row
 - `catalyst.day`: A whole session, slot by slot: replayed, simulated, or followed as it happens
 - `catalyst.desk`: One instant of one trading day: its world, its clock, what is known
@@ -30,7 +37,10 @@
 - `catalyst.feeds`: Several feeds of news behind one face, of which one may fail
 - `catalyst.fetch`: Asking a server that may be slow, wrong, endless or gone
 - `catalyst.figures`: Charts as inline SVG: a session's bars with what was known and done, the profit through the day, the funnel
+- `catalyst.fills`: What bars do to plans: the paper broker's rules as one loop over time that numba compiles
 - `catalyst.finbert`: The tone of the page `tone` from a transformer instead of rules: an optional extra, never the default
+- `catalyst.folds`: Training and test sets that share no moment in time
+- `catalyst.foresight`: The same past with no future, or another one, and what changes
 - `catalyst.glance`: What a step found, as small tables for its notebook
 - `catalyst.grid`: The slots that the exchange's calendar expects, and the stamps that fit none of them
 - `catalyst.health`: The health of the stored bars on one page, and as a command
@@ -56,10 +66,21 @@
 - `catalyst.newsfiles`: Files of news, of any size: Parquet, CSV, or one record of JSON per line
 - `catalyst.newspage`: The news of a day as it was known: when stories came, how strong they are and why, and who told them
 - `catalyst.night`: What is done once when the session is over: correlations, tracking, ageing, old months, sizes
+- `catalyst.openings`: The first half hour, the gap before it, and a breakout that volume speaks for
+- `catalyst.outcomes`: What became of a pattern, judged from the bars that came after it
+- `catalyst.panel`: The feature rows of many instants at once
 - `catalyst.paper`: A broker of our own: an account in the database, filled from the bars of a feed
+- `catalyst.parity`: The day that was traded beside the backtest of the same decisions
 - `catalyst.patterns`: Chart and candlestick patterns that never change their mind
+- `catalyst.peers`: What moves the other securities of one's sector
+- `catalyst.performance`: What a result is worth, with how sure one may be of it
+- `catalyst.plans`: What a plan is, what an idea becomes before it is one, and the list of rules that may have ideas
+- `catalyst.plots`: A backtest as Plotly figures: equity, falls, exposure, R multiples, and a sweep as a map
 - `catalyst.ports`: What the outside world must offer, and the plain records it speaks
+- `catalyst.profile`: At which prices a session traded, and where most of it
+- `catalyst.proof`: The commands that question the program itself: how much history it needs, whether it knows the future, what its plans were worth
 - `catalyst.record`: Everything that is known of a day, read once
+- `catalyst.reference`: What a price is compared with: the session's average, the session before, the first half hour, the sector, the quotes
 - `catalyst.reliability`: How often the price went the way a source said, learned from outcomes, known from the night on which it was learned
 - `catalyst.replay`: A past day from Parquet or CSV files, told in the order in which it happened
 - `catalyst.report`: The page of a day: one file that tells what happened, and why
@@ -71,31 +92,46 @@
 - `catalyst.schema`: Migrations, the check at start, and a database for every test
 - `catalyst.sections`: Tables of a day for a reader: funnel, decisions, orders, positions, runs
 - `catalyst.server`: A PostgreSQL of one's own, on a socket in the home folder
+- `catalyst.setups`: Five small rules, each of which sees one kind of trade or says why it does not
+- `catalyst.shapes`: Shapes of turning points: double and triple, head and shoulders, triangle, wedge, rectangle, cup, ABCD
+- `catalyst.shares`: How far the truth may lie from a share that was counted
 - `catalyst.signals`: The one decision function: from a feature row to a plan with entry, stop and target, or to the reason why not
 - `catalyst.simulate`: A feed over a market made to order, whose truth is known
+- `catalyst.slots`: A bars frame of one timeframe, its sessions, and the slot of the day that each bar fills
 - `catalyst.sources`: Who tells the news: how much, how early, how truly, and by which clock
 - `catalyst.steps`: One function for each step of the day
 - `catalyst.storage`: How large the memory is, how fast it grows, and when that must be told
 - `catalyst.store`: Transactions, frames and bulk writes in PostgreSQL
 - `catalyst.stories`: Which items of news tell the same thing: a rule for two headlines, and what follows from it for a million
 - `catalyst.strength`: What a story is worth at an instant: from its best item, its novelty, its sources, its hour and its age, term by term
+- `catalyst.study`: A stored span of history, as it looked at every instant, and what would have been decided then
 - `catalyst.suspects`: Bars that cannot be what they say: wrong clocks, splits left in, prices that stand still
+- `catalyst.sweep`: Many parameters, one after the other or at once, resumed where they were interrupted
+- `catalyst.swings`: Turning points that later bars have confirmed, and the levels they leave
 - `catalyst.tables`: What happened in a cycle, as frames, as of an instant
 - `catalyst.takers`: Files from elsewhere into the database, and how healthy the stored bars are
 - `catalyst.tape`: Bars on the clock of the exchange: trading time, the usual volume of a slot, and a tape on which any price is found at once
+- `catalyst.tearsheet`: One page that holds a backtest: what it earned, how it fell, what it paid, and every trade
 - `catalyst.tickers`: Two companies behind one ticker
 - `catalyst.tone`: How a sentence of financial news sounds for its owner, −1 to 1, and the words that say so
 - `catalyst.toneterms`: Why a sentence sounds good or bad: which figure moved which way, what happened, what was denied
 - `catalyst.tonewords`: The words and phrases of financial news, what each does in a sentence, and what it is worth
+- `catalyst.touch`: Where a bar meets an order, and what is paid there
 - `catalyst.track`: Who is followed how closely, and what each look at them brings home
 - `catalyst.tracking`: Who is followed now, how the collection does, and one more look on demand
 - `catalyst.trade`: The only sender of orders: entries, exits, reconciliation
+- `catalyst.trends`: Rests inside a trend, and which way the price goes on five minutes, a quarter of an hour and an hour
+- `catalyst.turns`: The chain of turning points as it was known at each bar, and how a shape waits for its breakout
 - `catalyst.upkeep`: Parameters, who is followed, and how large it all is: commands for whoever runs the system
+- `catalyst.validate`: Does any number of a strategy know the future? Column by column, with the proof
+- `catalyst.verdicts`: What the database knows of outcomes, learned night by night, and read as it could be known at an instant
+- `catalyst.warmup`: How much history an indicator needs before its last value stops moving
 - `catalyst.watch`: One pass over what is open: marks, expiries, the end of the day, protection
 - `catalyst.wire`: Frames in the bytes that PostgreSQL reads and writes
 - `catalyst.witness`: Four witnesses of a clock: reprints at other sources, the hours of New York, the change to summer time, and filings
 - `catalyst.wording`: Whether two headlines tell the same happening: words, numbers, and one rule that looks at these two alone
-- `catalyst.workflow`: Cycles, steps, health and configuration: what is going on, and with which values"""
+- `catalyst.workflow`: Cycles, steps, health and configuration: what is going on, and with which values
+- `catalyst.worth`: The page that lays what scores said beside what happened"""
 
 from importlib.metadata import version
 

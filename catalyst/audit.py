@@ -49,7 +49,7 @@ def example(
         at = "no time" if pd.isna(row.ts) else f"{row.ts:%Y-%m-%d}"
     else:
         at = f"{row.ts.tz_convert(NEW_YORK):%Y-%m-%d %H:%M}"
-    return f"{row.symbol or 'no symbol'} {at}"
+    return f"{str(row.symbol)[:40] or 'no symbol'} {at}"
 
 # %% ../nbs/26_audit.ipynb #4f6c4c77
 @dataclass(frozen=True)

@@ -202,13 +202,17 @@ def _outcome(day: Day, security_id: int) -> Html:
     return join(lines) if lines else dash("nothing was filled")
 
 # %% ../nbs/79_cards.ipynb #54ad7cd7
+def _subtype(p: Any) -> str:
+    return f" ({p.pattern_subtype.replace('_', ' ')})" if getattr(p, "pattern_subtype", "") else ""
+
+
 def _patterns(day: Day, security_id: int) -> Html | str:
     "The three surest patterns"
     lines = [
         el(
             "div",
             ny(p.confirmed_at),
-            f" {p.pattern_type.replace('_', ' ')}, {p.bias}, {p.confidence_score:.2f}",
+            f" {p.pattern_type.replace('_', ' ')}{_subtype(p)}, {p.bias}, {p.confidence_score:.2f}",
         )
         for p in _of(day.patterns, security_id)[:3].itertuples()
     ]

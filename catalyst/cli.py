@@ -19,6 +19,7 @@ from pathlib import Path
 from .console import command, db_check, db_commands, open_home, pairs, show
 from .core import CatalystError, TradingMode, World, bad, load_settings, masked
 from .newsdesk import news_commands
+from .proof import proof_commands
 from .takers import data_commands, import_commands
 from .upkeep import upkeep_commands
 
@@ -158,7 +159,7 @@ def _replay_commands(sub) -> None:
     p.add_argument(
         "--notebooks",
         action="store_true",
-        help="run every step as a notebook; the default does so every two hours",
+        help="run every step as a notebook; the default does so at 10:00 and 14:00",
     )
     p.add_argument("--keep", action="store_true", help="leave the demo's database server running")
     p = command(sub, "day", day, "replay a past session from files")
@@ -209,7 +210,14 @@ def parser() -> argparse.ArgumentParser:
     )
     sub = top.add_subparsers(required=True, metavar="COMMAND")
     _day_commands(sub)
-    for declare in (db_commands, import_commands, data_commands, news_commands, upkeep_commands):
+    for declare in (
+        db_commands,
+        import_commands,
+        data_commands,
+        news_commands,
+        proof_commands,
+        upkeep_commands,
+    ):
         declare(sub)
     command(
         sub,

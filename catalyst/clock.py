@@ -41,12 +41,16 @@ def parse_instant(
     name: str = "asof",  # The parameter's name, for the message
 ) -> datetime:  # In UTC
     "The instant that `text` states"
+    allowed = "an instant with a time zone, such as 2025-08-13T10:00:00-04:00"
     try:
-        return aware(datetime.fromisoformat(text), name)
+        at = datetime.fromisoformat(text)
     except (ValueError, TypeError):
-        raise bad(
-            name, text, "an instant with a time zone, such as 2025-08-13T10:00:00-04:00"
-        ) from None
+        raise bad(name, text, allowed) from None
+    if at.tzinfo is None:
+        raise bad(name, text, allowed, "add its offset from UTC")
+    if not FIRST_DAY.year < at.year <= LAST_DAY.year:
+        raise bad(name, text, f"an instant from {FIRST_DAY.year + 1} to {LAST_DAY.year}")
+    return at.astimezone(UTC)
 
 # %% ../nbs/01_clock.ipynb #f5f5296e
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ adds a row which says what was seen, on how many items, from which instant on it
 
 # %% auto #0
 __all__ = ['LOCAL', 'UNSURE', 'SEASONS_BACK', 'HINT_Z', 'AUDIT_COLUMNS', 'LEAST_BASE', 'LEAST_TRUST', 'LEAST_FIX', 'in_words',
-           'verdict', 'range_of', 'doubt_of', 'wilson', 'confidence_of', 'evidence_of', 'base_of', 'audit_clocks',
-           'shifted', 'filings_in', 'run_audit', 'suspended']
+           'verdict', 'range_of', 'doubt_of', 'confidence_of', 'evidence_of', 'base_of', 'audit_clocks', 'shifted',
+           'filings_in', 'run_audit', 'suspended']
 
 # %% ../nbs/26_clockwork.ipynb #2d3c472a
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from .clock import NEW_YORK, Session, aware
+from .shares import wilson
 from .store import Store, Tx
 from .witness import EARLY, KEYS, LEAST_FILINGS, LEAST_ITEMS, LEAST_NIGHTS, LEAST_PAIRS
 from .witness import SEASON_Z, agreements, filing_lags, hours_of, on_new_york_time
@@ -121,17 +122,6 @@ def doubt_of(
     return None
 
 # %% ../nbs/26_clockwork.ipynb #54ce4cfd
-def wilson(
-    hits: int,  # Agreeing pairs
-    n: int,  # All pairs
-) -> float:  # 0 to 1; 0 for no pairs
-    "Lower end of the 95 percent interval of a share"
-    if n == 0:
-        return 0.0
-    p, z2 = hits / n, 1.96**2
-    return (p + z2 / (2 * n) - 1.96 * np.sqrt((p * (1 - p) + z2 / (4 * n)) / n)) / (1 + z2 / n)
-
-# %% ../nbs/26_clockwork.ipynb #d3ae4e19
 def confidence_of(
     m: dict[str, Any],  # As `verdict` takes it, with pairs and agreeing
     fault: str | None,  # What was decided
@@ -142,7 +132,7 @@ def confidence_of(
     if by is None:
         return None
     if by == "reprints":
-        lean = wilson(m["agreeing"], m["pairs"])
+        lean = float(wilson(m["agreeing"], m["pairs"])[0]) if m["pairs"] else 0.0
         same = day["far"] if fault else not day["far"] and day["n"] >= LEAST_ITEMS
         return 1 - (1 - lean) * (1 - 0.6 * day["sure"]) if same else lean
     if by == "hours":

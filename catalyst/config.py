@@ -113,6 +113,14 @@ signal_life_minutes      | 60     | minutes    | 1 | 390    | signals | A plan n
 pullback_atr             | 0.5    | multiple of ATR | 0 | 10 | signals | How near to the VWAP a pullback ends
 behind_atr               | 0.25   | multiple of ATR | 0 | 10 | signals | How far behind a level a stop stands
 headroom                 | 1.05   | multiple of min_reward_risk | 1 | 10 | signals | What a plan still pays when its stop is moved
+calibration_min_count    | 100    | outcomes   | 30 | 100000 | verdicts | Fewer outcomes leave a score uncalibrated
+impact_coefficient       | 1.0    | multiple   | 0 | 10 | backtest  | Impact: this times volatility times the root of the share of volume
+borrow_rate_annual       | 0.03   | share a year | 0 | 10 | backtest | Cost of borrowed shares
+setup_news_breakout      | true   | yes or no  | | | signals    | News breakout may trade
+setup_opening_range_catalyst | true | yes or no | | | signals   | Opening range with a catalyst may trade
+setup_pullback_to_vwap   | true   | yes or no  | | | signals    | Pullback to the VWAP may trade
+setup_sympathy_follower  | false  | yes or no  | | | signals    | Sympathy follower may trade
+setup_gap_fade           | false  | yes or no  | | | signals    | Gap fade may trade
 """
 
 # %% ../nbs/04_config.ipynb #07f5f325

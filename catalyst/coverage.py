@@ -237,7 +237,7 @@ where timeframe = :timeframe and available_at <= :asof and time_id between :star
 _QUIET = "select row_text from quarantine where kind = 'bars' and reason like '%nothing traded%'"
 _SPLITS = "select security_id, ex_date from corporate_actions where action_type = 'split' and known_at <= :asof"
 _ASIDE = """
-select feed, reason, count(*) as n from quarantine where kind = 'bars' and seen_at <= :asof group by feed, reason order by n desc, feed, reason
+select feed, reason, count(*) as n from quarantine where kind = 'bars' group by feed, reason order by n desc, feed, reason
 """
 
 # %% ../nbs/27_coverage.ipynb #7fd4ca31
@@ -292,7 +292,7 @@ def _read(tx: Tx, asof: datetime, since: date | None, timeframe: Timeframe) -> R
     grid = _grid_for(life, since, today, timeframe)
     splits = [(r["security_id"], r["ex_date"]) for r in tx.rows(_SPLITS, asof=asof)]
     bars = _with_quiet(bars, tx, names, grid, at)
-    return Read(grid, bars, life, names, feeds, splits, tx.rows(_ASIDE, asof=asof))
+    return Read(grid, bars, life, names, feeds, splits, tx.rows(_ASIDE))
 
 # %% ../nbs/27_coverage.ipynb #3772160b
 def _lay(read: Read, placed: pd.DataFrame, patience: int, start: int) -> Laid:

@@ -22,6 +22,7 @@ import pandas as pd
 
 from .bars import import_bars
 from .bursts import coordination
+from .calibration import Calibration
 from catalyst.clock import (
     ReplayClock,
     Session,
@@ -54,6 +55,7 @@ from .replay import SPAN
 from .schema import open_store
 from .store import Store, Tx
 from .strength import known_terms
+from .verdicts import read_calibration
 from catalyst.workflow import (
     create_trading_cycle,
     cycle_config,
@@ -303,6 +305,7 @@ class View:
     news: pd.DataFrame  # One row per item and security
     features: pd.DataFrame  # One row per security
     securities: pd.DataFrame  # Only what the feed offers
+    calibration: Calibration  # What scores have been worth in this world
 
 # %% ../nbs/73_desk.ipynb #00d22404
 def _news(desk: Desk, tx: Tx | Store) -> pd.DataFrame:
@@ -329,20 +332,30 @@ def _look(desk: Desk, tx: Tx | Store) -> View:
         desk.timeframe,
         start=session_offset(desk.session.day, -HISTORY_SESSIONS).opens,
     )
-    newest = indicators(bars, desk.timeframe, last_only=True)
+    table = securities(tx)
+    sectors = table["sector_id"]
+    newest = indicators(bars, desk.timeframe, last_only=True, sectors=sectors)
     recent = bars[
         bars.index.get_level_values("ts")
         >= pd.Timestamp(session_offset(desk.session.day, -PATTERN_SESSIONS).opens)
     ]
     on = flag_on(desk.config, "feature_patterns", desk.cycle_id)
-    patterns = detect(recent if on else recent[:0], desk.timeframe, since=desk.session.starts)
+    worth = read_calibration(tx, desk.asof, desk.settings.world)
+    patterns = detect(
+        recent if on else recent[:0], desk.timeframe, desk.session.starts, history=worth.probability
+    )
     news = _news(desk, tx)
     rows = features(
-        bars, desk.asof, indicators=newest, patterns=patterns, news=news, config=desk.config
+        bars,
+        desk.asof,
+        indicators=newest,
+        patterns=patterns,
+        news=news,
+        config=desk.config,
+        sectors=sectors,
     )
-    table = securities(tx)
     offered = set(desk.feed.assets().symbol)
-    return View(bars, newest, patterns, news, rows, table[table.symbol.isin(offered)])
+    return View(bars, newest, patterns, news, rows, table[table.symbol.isin(offered)], worth)
 
 # %% ../nbs/73_desk.ipynb #5bb30a89
 def look(

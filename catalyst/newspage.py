@@ -137,7 +137,7 @@ _SOURCES = [
     ("Told first", lambda r: number(r.first), "num"),
     ("Record", lambda r: number(r.reliability, 2, reason="no outcome yet"), "num"),
     ("Tests", lambda r: number(r.tests), "num"),
-    ("Clock", lambda r: "not checked" if missing(r.clock_checked_at) else "sound" if missing(r.clock_fault) else tag(r.clock_fault, "loss"), ""),
+    ("Clock", lambda r: "not checked" if missing(r.clock_checked_at) else "sound" if missing(r.clock_fault) else tag(r.clock_fault, "" if r.clock_fault.startswith("unsure") else "loss"), ""),
 ]  # fmt: skip
 
 # %% ../nbs/79_newspage.ipynb #848194f4

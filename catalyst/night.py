@@ -1,7 +1,7 @@
 """What is done once when the session is over: correlations, tracking, ageing, old months, sizes
 
-The day writes, the night puts in order. Five parts run one after the other in one transaction, as of the desk's instant: what moved
-together today, what every tier was owed and got, looks into hours and hours into days, months that are old enough to go, and
+The day writes, the night puts in order. Seven parts run one after the other in one transaction, as of the desk's instant: what moved
+together today, what every tier was owed and got, what news and patterns were worth, looks into hours and hours into days, months that are old enough to go, and
 how large the tables are now. A part that is switched off or comes too early says so. A night that was run is not run again, and one
 that was killed has done nothing."""
 
@@ -9,7 +9,7 @@ that was killed has done nothing."""
 
 # %% auto #0
 __all__ = ['COUNTS', 'PARTS', 'finest', 'store_correlations', 'owed', 'store_metrics', 'run_ageing', 'make_days',
-           'run_retirement', 'run_sizes', 'run_news', 'run_parts', 'tidy', 'maintain', 'night_table']
+           'run_retirement', 'run_sizes', 'run_news', 'run_outcomes', 'run_parts', 'tidy', 'maintain', 'night_table']
 
 # %% ../nbs/75_night.ipynb #52221254
 from collections.abc import Callable
@@ -28,6 +28,7 @@ from catalyst.ageing import (
     retire_partitions,
     tell,
 )
+from .aftermath import fill_outcomes
 from .aggregate import aggregate_stored
 from .bars import SPAN
 from .clock import session_offset
@@ -41,6 +42,7 @@ from .impact import fill_impacts
 from .reliability import learn
 from .storage import record, watch_storage
 from .store import Store, Tx, connect
+from .verdicts import learn_calibrations
 from .workflow import flag_on
 
 # %% ../nbs/75_night.ipynb #29fee794
@@ -187,13 +189,24 @@ def run_news(
     impacts, records = fill_impacts(tx, desk.asof), learn(tx, desk.asof)
     clocks = run_audit(tx, desk.asof)
     answered = {"answered": impacts.accepted, "closed": impacts.quarantined}
-    faults = int(clocks["fault"].notna().sum()) if len(clocks) else 0
+    sure = clocks["fault"].notna() & clocks["confidence"].notna() if len(clocks) else []
+    faults = int(sum(sure))
     return {
         "impacts": answered,
         "records": records.accepted,
         "clocks": len(clocks),
         "faults": faults,
     }
+
+# %% ../nbs/75_night.ipynb #ba43492c
+def run_outcomes(
+    tx: Tx,  # The night's transaction
+    desk: Desk,  # After the close
+) -> dict[str, Any]:  # patterns (outcome or reason to rows), curves that were added
+    "Outcomes of patterns, and what scores have been worth"
+    patterns = fill_outcomes(tx, desk.asof)
+    curves = learn_calibrations(tx, desk.asof, desk.config.calibration_min_count)
+    return {"patterns": patterns["reasons"], "curves": curves.accepted}
 
 # %% ../nbs/75_night.ipynb #80a8b6f5
 PARTS: dict[
@@ -202,6 +215,7 @@ PARTS: dict[
     "correlations": ("feature_correlations", store_correlations),
     "metrics": ("", store_metrics),
     "news": ("", run_news),
+    "outcomes": ("", run_outcomes),
     "ageing": ("feature_ageing", run_ageing),
     "retirement": ("", run_retirement),
     "sizes": ("", run_sizes),

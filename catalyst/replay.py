@@ -19,7 +19,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .clock import NEW_YORK, aware
+from .clock import FIRST_DAY, LAST_DAY, NEW_YORK, aware
 from .core import InputError, Timeframe, UnavailableError, bad, get_logger, word
 from .ports import ASSET_COLUMNS, BAR_COLUMNS, NEWS_COLUMNS
 
@@ -221,7 +221,9 @@ def load_news(
     columns: Mapping[str, str] = {},  # Ours to theirs
     tz: str | None = None,  # Zone of naive stamps
     delay: timedelta = timedelta(0),  # Added to a `received_at` that had to be assumed
-) -> tuple["pd.DataFrame", int]:  # NEWS_COLUMNS; rows left out, without a time
+) -> tuple[
+    "pd.DataFrame", int
+]:  # NEWS_COLUMNS; rows left out, without a time or of a year that no calendar holds
     "All items of a file in the order in which they were received"
     import pandas as pd
 
@@ -234,7 +236,10 @@ def load_news(
     out["item_id"] = out.item_id.astype(str)
     assumed = out[["published_at", "revised_at"]].max(axis=1) + delay
     out["received_at"] = out.received_at.fillna(assumed).dt.as_unit("us")
-    dated = out.dropna(subset=["received_at"]).sort_values(["received_at", "feed", "item_id"])
+    inside = out["received_at"].between(
+        pd.Timestamp(FIRST_DAY, tz="UTC"), pd.Timestamp(LAST_DAY, tz="UTC")
+    )
+    dated = out[inside].sort_values(["received_at", "feed", "item_id"])
     return dated.reset_index(drop=True), len(out) - len(dated)
 
 # %% ../nbs/11_replay.ipynb #c1f1e4bd
@@ -337,7 +342,12 @@ class ReplayFiles:
         if news is not None:
             self._news, self.undated["news"] = load_news(Path(news), columns, tz, delay)
         for what in (w for w, n in self.undated.items() if n):
-            log.warning("%s: %d %s left out: no time", self.name, self.undated[what], what)
+            log.warning(
+                "%s: %d %s left out: no time, or a year that the calendar does not hold",
+                self.name,
+                self.undated[what],
+                what,
+            )
 
 # %% ../nbs/11_replay.ipynb #a7061972
 class ReplayFeed(ReplayFiles):

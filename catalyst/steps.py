@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from .arrivals import Named, matcher_of
+from .calibration import Calibration
 from .catalysts import judge_news
 from .core import OrderType, PositionSide, Timeframe, masked
 from .desk import Desk, View, look, once, open_desk, remember_feeds, tell_feeds
@@ -320,12 +321,13 @@ def _taken(desk: Desk, tx: Tx) -> None:
     update_trading_cycle(tx, desk.cycle_id, {**told, "state": "trading"})
 
 # %% ../nbs/75_steps.ipynb #7758ebc1
-def _decide(desk: Desk, rows: pd.DataFrame) -> tuple[list[Plan], dict[int, str]]:
-    "Plans in the order in which they are judged, and for each of the other candidates why it has none"
+def _decide(
+    desk: Desk, rows: pd.DataFrame, worth: Calibration | None = None
+) -> tuple[list[Plan], dict[int, str]]:
+    "Plans in the order of their rank, and for each of the other candidates why it has none"
     if not flag_on(desk.config, "feature_trading", desk.cycle_id):
         return [], dict.fromkeys(rows.index, "feature_trading is off for this cycle")
-    plans, none = decide_with_reasons(rows, desk.config)
-    return sorted(plans, key=lambda p: (-p.confidence, p.security_id)), none
+    return decide_with_reasons(rows, desk.config, calibration=worth)
 
 # %% ../nbs/75_steps.ipynb #a9d5cf49
 def _trade(desk: Desk) -> dict[str, Any]:
@@ -335,7 +337,8 @@ def _trade(desk: Desk) -> dict[str, Any]:
     rows = desk.store.rows(_CANDIDATES, c=desk.cycle_id, t=desk.asof)
     chosen = {r["security_id"]: r["scan_result_id"] for r in rows}
     view = look(desk, desk.store)
-    plans, none = _decide(desk, view.features[view.features.index.isin(chosen)])
+    rows = view.features[view.features.index.isin(chosen)]
+    plans, none = _decide(desk, rows, view.calibration)
     outcome = [_carry_out(desk, view, plan, chosen[plan.security_id]) for plan in plans]
     told = {word: outcome.count(word) for word in ("approved", "refused")}
     names = {view.securities.symbol[k]: v for k, v in none.items()}

@@ -136,17 +136,21 @@ def tracking_metrics(
     store: Store | Tx,  # Where
     asof: datetime,  # Aware; not before the state's newest look
     config: Config | None = None,  # Intervals; default: the values in force
-) -> dict[str, Any]:  # asof, session, followed, tiers (rows), points (by age), points_total, bytes
+) -> dict[
+    str, Any
+]:  # asof, session, followed, without_rank, tiers (rows), points (by age), points_total, bytes
     "How the tracking does at `asof`: tiers, looks due and missed, points and bytes"
     asof, config, state = _refuse_past(store, asof), _config(store, config), read_state(store)
     now = metrics(state, asof, config).rename(columns={"due": "due_now"})
     tiers = now.join(session_counts(store, asof)).fillna({"due": 0, "collected": 0, "missing": 0})
     tiers = tiers.astype({c: int for c in tiers if c != "longest_silence_minutes"})
+    tiers["longest_silence_minutes"] = tiers["longest_silence_minutes"].round(1)
     kept = {t["tier"]: t for t in table_sizes(store, AGES)}
     told = {"asof": asof.isoformat(), "session": None}
     if cycle := store.rows(_CYCLE, t=asof):
         told |= {"session": cycle[0]["session"]}
-    told |= {"followed": int(state["tracking_rank"].notna().sum())}
+    ranked = int(state["tracking_rank"].notna().sum())
+    told |= {"followed": ranked, "without_rank": len(state) - ranked}
     told |= {"tiers": plain_rows(tiers.reset_index())}
     points = {age: kept[age]["rows"] for age in AGES}
     bytes_ = sum(kept[age]["bytes"] for age in AGES)

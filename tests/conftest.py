@@ -13,6 +13,10 @@ os.environ["CATALYST_HOME"] = _HOME.name
 for name in [n for n in os.environ if n.startswith(("CATALYST_", "APCA_"))]:
     if name not in ("CATALYST_HOME", "CATALYST_TEST_DATABASE_URL", "CATALYST_LONG"):
         del os.environ[name]
+# One folder of machine code for all workers and kernels of a run: compiling the backtest takes half a minute.
+if "NUMBA_CACHE_DIR" not in os.environ:
+    _CODE = tempfile.TemporaryDirectory(prefix="catalyst-numba-")
+    os.environ["NUMBA_CACHE_DIR"] = _CODE.name
 
 
 def pytest_sessionstart(session):

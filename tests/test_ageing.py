@@ -692,7 +692,7 @@ def test_a_night_is_done_once(evening, scratch):
     put(scratch, [point(sid, OPEN - 86400 * 2 + 900 * (i + 1)) for i in range(4)])
     told = night.maintain(desk)
     assert told["correlations"] == {"why": "no bars of the last sessions"}
-    assert (told["due"], told["done"]) == (6, 5)
+    assert (told["due"], told["done"]) == (7, 6)
     sizes = scratch.frame("select * from storage_log order by 2")
     assert night.maintain(desk) == told
     pd.testing.assert_frame_equal(scratch.frame("select * from storage_log order by 2"), sizes)

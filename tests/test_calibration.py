@@ -24,9 +24,9 @@ from catalyst.calibration import (
     reliability_table,
     report,
     trade_outcomes,
-    wilson,
 )
 from catalyst.core import InputError
+from catalyst.shares import wilson
 
 START = pd.Timestamp("2025-06-02 15:00", tz="UTC")
 

@@ -293,3 +293,16 @@ def test_real_files(shared):
     got = feed.news(day, day + timedelta(days=1))
     assert len(got) > 1000 and {"AAPL"} in map(set, got.symbols)
     assert date(2025, 8, 13) in feed.sessions() and date(2025, 8, 16) not in feed.sessions()
+
+
+def test_news_of_a_year_that_no_calendar_holds_is_counted(tmp_path):
+    "Rows of the year 1 and of 2099 were in no answer, and nobody was told"
+    path = tmp_path / "n.csv"
+    path.write_text(
+        "id,symbols,headline,published_at\n"
+        "1,ACM,Acme opens a canteen,2025-08-13T12:00:00Z\n"
+        "2,ACM,Acme closes a canteen,0001-01-01T00:00:00Z\n"
+        "3,ACM,Acme moves a canteen,2099-01-01T00:00:00Z\n"
+    )
+    feed = ReplayFeed(None, path)
+    assert feed.undated["news"] == 2
