@@ -37,7 +37,7 @@ def _days(a: argparse.Namespace) -> int:
         raise bad("--days", a.days, "days from 1 to 36500")
     return a.days
 
-
+# %% ../nbs/82_newsdesk.ipynb #6183bbbf
 _NEWEST = "select max(received_at) from news_revisions where received_at <= :asof"
 _ANSWERED = (
     "select count(*) from service_health where service_name like 'news%' and status = 'healthy'"
@@ -67,7 +67,7 @@ def _short(frame: "pd.DataFrame") -> "pd.DataFrame":
     "Numbers to three digits"
     return frame.assign(**{c: frame[c].round(3) for c in frame.select_dtypes("float")})
 
-
+# %% ../nbs/82_newsdesk.ipynb #3d1dd266
 def news_top(
     a: argparse.Namespace,  # Reads asof, limit, symbol
 ) -> int:  # Exit status

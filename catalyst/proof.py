@@ -250,7 +250,7 @@ def _file_options(p: argparse.ArgumentParser, sessions: int) -> None:
         help=f"the last N sessions (default: {sessions})",
     )
 
-
+# %% ../nbs/82_proof.ipynb #6f908d0b
 def _analyses(sub) -> None:
     analyse = group(sub, "analyse", "what the numbers need before they mean anything")
     p = command(

@@ -24,7 +24,7 @@ from .catalysts import NOISE_CAP
 from .clock import Session, session_offset, sessions_between, slots
 from .clockwork import suspended
 from .config import Config
-from .core import CatalystType, Timeframe, bad
+from .core import CatalystType, Timeframe, World, bad
 from .dims import securities
 from .factors import HOUR_FACTOR, LIFE_HOURS, SURPRISE_SHARE, age_factor, novelty_factor
 from .factors import phases, repeats, sources_factor, surprise_in, trading_hours
@@ -37,6 +37,7 @@ from .reliability import reliability_of
 from .store import Store, Tx
 from .strength import FACTORS, best_items, coordination_factor
 from .tone import plain_text
+from .verdicts import read_calibration
 
 # %% ../nbs/68_study.ipynb #c2a6c31a
 _KNOWN = """
@@ -229,6 +230,7 @@ def session_panels(
     config: Config,  # Limits of age, and which functions are on
     timeframe: Timeframe,  # Length of the bars
     sectors: pd.Series | None = None,  # security_id to sector_id; null: peers are not known
+    world: World | str | None = None,  # Whose calibration counts; null: patterns keep their scores
 ) -> Iterator[pd.DataFrame]:  # One per piece
     "The feature rows of one session"
     back = lambda n: session_offset(session.day, -n).opens
@@ -240,7 +242,8 @@ def session_panels(
     for part in pieces(instants, np.r_[late_arrivals(bars), changed]):
         there = (bars["available_at"] <= part[-1]).to_numpy()
         known = bars if there.all() else bars[there]
-        found = detect(bars[recent & there], timeframe, since=session.starts)
+        worth = read_calibration(store, part[0], world).probability if world else None
+        found = detect(bars[recent & there], timeframe, since=session.starts, history=worth)
         news, strengths = heard(store, part, config)
         given = indicators(known, timeframe), found, news, config, sectors, strengths
         yield from panels(known, part, *given)
@@ -253,6 +256,9 @@ def by_session(
     every: int = 15,  # Minutes between instants, from the open
     config: Config | None = None,  # Default: the registry's values
     timeframe: Timeframe | str = Timeframe.MIN15,  # Length of the bars
+    world: World
+    | str
+    | None = None,  # Whose calibration of patterns counts, as in `desk`; null: none
 ) -> Iterator[pd.DataFrame]:  # Index (asof, security_id); columns of a feature frame
     "The feature rows of a span, session by session; sessions without any bar are passed over"
     if start > end:
@@ -262,7 +268,7 @@ def by_session(
     timeframe, sectors = Timeframe(str(timeframe)), securities(store)["sector_id"]
     for session in sessions_between(start, end):
         when = as_instants(slots(session, every))
-        parts = session_panels(store, when, session, config or Config(), timeframe, sectors)
+        parts = session_panels(store, when, session, config or Config(), timeframe, sectors, world)
         if found := [p for p in parts if len(p)]:
             yield found[0] if len(found) == 1 else pd.concat(found)
 
@@ -274,9 +280,12 @@ def study(
     every: int = 15,  # Minutes between instants, from the open
     config: Config | None = None,  # Default: the registry's values
     timeframe: Timeframe | str = Timeframe.MIN15,  # Length of the bars
+    world: World
+    | str
+    | None = None,  # Whose calibration of patterns counts, as in `desk`; null: none
 ) -> pd.DataFrame:  # Index (asof, security_id); columns of a feature frame
     "The feature rows of a span in one frame"
-    found = list(by_session(store, start, end, every, config, timeframe))
+    found = list(by_session(store, start, end, every, config, timeframe, world))
     if not found:
         raise bad("span", f"{start} to {end}", "a span with stored bars")
     return pd.concat(found)
@@ -312,15 +321,18 @@ def trials(
     config: Config | None = None,  # Default: the registry's values
     every: int = 15,  # Minutes between instants, from the open
     calibration: Any = None,  # From `calibration.fit`; null: scores stay scores
-    setups: Mapping[str, Any] | None = None,  # Null: all that are registered
+    setups: Mapping[str, Any] | None = None,  # Null: those that are switched on
     once: bool = True,  # False: every plan of every instant
     timeframe: Timeframe | str = Timeframe.MIN15,  # Length of the bars
+    world: World
+    | str
+    | None = None,  # Whose calibration of patterns counts, as in `desk`; null: none
 ) -> pd.DataFrame:  # As `plans.plans_frame`; ready for `backtest.backtest`
     "What would have been decided over a span"
     from catalyst.plans import plans_frame
 
     config, plans = config or Config(), []
-    for rows in by_session(store, start, end, every, config, timeframe):
+    for rows in by_session(store, start, end, every, config, timeframe, world):
         told = decided(rows, config, calibration=calibration, setups=setups)
         plans += first_of_day(told) if once else told
     return plans_frame(plans)

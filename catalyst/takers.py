@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import command, group, now, open_home, pairs, show
-from .core import Adjustment, Timeframe, bad, load_settings
+from .core import Adjustment, Timeframe, UnavailableError, bad, load_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,7 +156,12 @@ def data_aggregate(
 
     from catalyst.aggregate import aggregate_stored
 
-    show(asdict(aggregate_stored(open_home(a), now(), a.source, a.to)), a.json)
+    made = aggregate_stored(open_home(a), now(), a.source, a.to)
+    if not (made.inserted + made.updated + made.unchanged):
+        raise UnavailableError(
+            f"aggregate: no bars of {a.source} are stored that make one of {a.to}"
+        )
+    show(asdict(made), a.json)
     return 0
 
 # %% ../nbs/82_takers.ipynb #6d0c1a13

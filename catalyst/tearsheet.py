@@ -48,17 +48,18 @@ from .performance import monthly, performance, session_returns
 # %% ../nbs/79_tearsheet.ipynb #714a4fed
 def _tiles(p: Mapping[str, Any]) -> Html:
     "The numbers that are asked for first"
-    rate = (
-        "–"
+    rate = "–" if missing(p["win_rate"]) else f"{p['win_rate']:.0%}"
+    span = (
+        ""
         if missing(p["win_rate"])
-        else f"{p['win_rate']:.0%} ({100 * p['win_rate_low']:.0f}–{100 * p['win_rate_high']:.0f} %)"
+        else f", 95 %: {p['win_rate_low']:.0%} to {p['win_rate_high']:.0%}"
     )
     shown = [
         ("profit", money(p["pnl"], signed=True)),
         ("total return", share(p["total_return"])),
         ("deepest fall", share(p["max_drawdown"])),
         ("trades of plans", f"{p['trades']:,} of {p['plans']:,}"),
-        ("won, 95 % interval", rate),
+        (f"won{span}", rate),
         ("mean R", number(p["mean_r"], 2)),
     ]
     return el(
@@ -115,12 +116,9 @@ def month_table(
 ) -> Html:
     "Returns of months and years"
     rows = list(monthly(returns).itertuples())
+    tone = lambda x: "gain" if x > 0 else "loss" if x < 0 else None
     cell = lambda i: (
-        lambda r: (
-            ""
-            if missing(r[i + 1])
-            else el("span", share(r[i + 1]), cls="gain" if r[i + 1] > 0 else "loss")
-        )
+        lambda r: "" if missing(r[i + 1]) else el("span", share(r[i + 1]), cls=tone(r[i + 1]))
     )
     columns = [
         ("Year", lambda r: str(r.Index), ""),

@@ -54,7 +54,7 @@ _COLUMNS = [
 ]
 FEW = 30  # Outcomes below which no diagram is drawn
 
-
+# %% ../nbs/79_worth.ipynb #7b70ce98
 def worth_page(
     calibration: Calibration,  # What is known
     asof: datetime,  # Aware

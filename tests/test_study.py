@@ -194,6 +194,32 @@ def test_te_nothing_after_an_instant_reaches_its_row(scratch):
     assert not again.loc[noon:].equals(rows.loc[noon:])
 
 
+def test_a_calibration_reaches_the_patterns_of_its_world_and_not_before_its_night(scratch):
+    simulated(scratch)
+    kinds = set(study(scratch, DAY.day, DAY.day).pattern_type.dropna())
+    assert kinds
+    curve = {
+        "count": 200,
+        "hits": 62,
+        "base_rate": 0.31,
+        "held": 60,
+        "brier": 0.2,
+        "brier_base": 0.25,
+    }
+    curve |= {"world": "simulated", "usable_from": DAY.opens - timedelta(hours=12), "reason": None}
+    rows = [{**curve, "subject": f"pattern:{k}", "points": [[0.5, 0.31, 200, 62]]} for k in kinds]
+    scratch.upsert("calibrations", rows, keys=["world", "subject", "usable_from"])
+
+    def told(day, world):
+        rows = study(scratch, day, day, world=world)
+        return rows.pattern_confidence[rows.pattern_type.isin(kinds)].dropna()
+
+    assert (told(DAY.day, "simulated") == 0.31).all()
+    assert not (told(DAY.day, "replay") == 0.31).any()
+    before = session_offset(DAY.day, -1).day
+    pd.testing.assert_series_equal(told(before, "simulated"), told(before, None))
+
+
 def test_spans_grids_and_switches(filled):
     span = list(by_session(filled, date(2025, 8, 9), date(2025, 8, 13), every=65))
     assert [len(x.groupby(level=0)) for x in span] == [7, 7, 7]
