@@ -140,6 +140,12 @@ _CONDUCT = """
 max_correlation          | 0.70   | correlation | 0 | 1     | risk    | With any held position, 20 sessions of 15-minute returns
 max_drawdown_pct         | 0.10   | share of peak equity | 0.01 | 1 | risk | Entries stop beyond it
 max_consecutive_losses   | 3      | trades     | 1 | 100    | risk    | Entries stop for the day after it
+daily_loss_warning_pct   | 0.75   | share of max_daily_loss_usd | 0.1 | 1 | risk | A loss beyond it is told; the whole of it halts
+max_rejections           | 3      | orders     | 1 | 100    | risk    | Orders in a row that the broker refused before entries stop
+kelly_fraction           | 0.25   | share      | 0.01 | 1   | risk    | Part of the Kelly size that caps a calibrated trade
+calm_atr_pct             | 0.03   | share of price | 0.001 | 1 | risk | A 14-bar true range beyond it makes the size smaller in proportion
+max_market_move_pct      | 0.03   | share      | 0.001 | 1  | risk    | No entry against an index that has moved further than this today
+max_share_of_volume      | 0.01   | share of mean session volume | 0.0001 | 1 | risk | Largest order against 20 sessions of volume
 max_spread_pct           | 0.01   | share of price | 0.0001 | 0.1 | risk | Dearer to cross than this is refused, where a quote exists
 max_data_age_minutes     | 30.0   | minutes    | 1 | 1000   | risk    | Age of the last bar
 max_coordination         | 0.6    | score 0 to 1 | 0 | 1    | risk    | News that looks like a campaign from here on is no reason to enter
@@ -152,6 +158,10 @@ _TRADE = """
 flat_before_close_minutes | 5     | minutes    | 0 | 390    | trade   | Positions are closed this long before the close
 close_at_end_of_day      | true   | yes or no  |   |        | trade   | false: positions stay overnight behind their exits
 approval_life_minutes    | 15     | minutes    | 1 | 390    | risk    | An approval not used by then is void
+scale_out_r              | 0.0    | R multiple | 0 | 20     | trade   | Half is sold at this gain and the stop moved to the entry; 0: never
+reconcile_seconds        | 60     | seconds    | 5 | 3600   | trade   | Pause between two comparisons with the broker
+max_clock_skew_seconds   | 30     | seconds    | 1 | 3600   | trade   | A broker's clock further off than this stops trading
+stream_silence_seconds   | 90     | seconds    | 5 | 3600   | trade   | A stream that has been mute for longer is opened again
 account_cash_usd         | 100000.0 | dollars  | 1 | 1e9    | paper   | Cash of a new simulated account
 half_spread_bps          | 2.0    | hundredths of a percent | 0 | 500 | paper | Cost of crossing, where no quote exists
 max_volume_share         | 0.10   | share of the bar | 0.0001 | 1 | paper | Largest part of a bar's volume that one order gets

@@ -222,7 +222,9 @@ class Settings:
     simulate_session: str = ""  # ISO date of the simulated session; empty: the default one
     news_feeds: str = ""  # Where news come from besides the world's own, as `feeds` declares them
     sec_contact: str = ""  # Name and mail address that the SEC asks of whoever reads its filings
+    alpaca_trading_url: str = ""  # Host of Alpaca's paper accounts; empty: its own
     alpaca_data_url: str = ""  # Host of Alpaca's data; empty: its own
+    alpaca_stream_url: str = ""  # Host of Alpaca's streams; empty: its own
     alpaca_key: Secret | None = None
     alpaca_secret: Secret | None = None
 
@@ -237,7 +239,9 @@ ENVIRONMENT = {  # Variable: (setting, how its text becomes a value, may the fil
     "CATALYST_SIMULATE_SESSION": ("simulate_session", str, True),
     "CATALYST_NEWS_FEEDS": ("news_feeds", str, True),
     "CATALYST_SEC_CONTACT": ("sec_contact", str, True),
+    "CATALYST_ALPACA_TRADING_URL": ("alpaca_trading_url", str, False),
     "CATALYST_ALPACA_DATA_URL": ("alpaca_data_url", str, False),
+    "CATALYST_ALPACA_STREAM_URL": ("alpaca_stream_url", str, False),
     "APCA_API_KEY_ID": ("alpaca_key", Secret, False),
     "APCA_API_SECRET_KEY": ("alpaca_secret", Secret, False),
 }

@@ -71,10 +71,13 @@ class OrderRequest:
     limit_price: Decimal | None = None  # Dollars, on the tick
     stop_price: Decimal | None = None  # Dollars, on the tick
     target_price: Decimal | None = None  # Bracket: limit of the profit-taking leg
-    stop_loss_price: Decimal | None = None  # Bracket: trigger of the protecting leg
+    stop_loss_price: Decimal | None = (
+        None  # Bracket, or pair of exits: trigger of the protecting leg
+    )
+    trail_price: Decimal | None = None  # Trailing stop: dollars behind the best price, on the tick
 
     def __post_init__(self):
-        for check in (_check_shape, _check_prices, _check_bracket):
+        for check in (_check_shape, _check_prices, _check_exits):
             check(self)
 
 # %% ../nbs/10_ports.ipynb #8641095d
@@ -99,33 +102,51 @@ def _check_prices(o: OrderRequest) -> None:
             (o.limit_price, o.stop_price),
             "the prices its type needs, and no others",
         )
-    for p in (o.limit_price, o.stop_price, o.target_price, o.stop_loss_price):
+    if (o.order_type == OrderType.TRAILING_STOP) != (o.trail_price is not None):
+        raise bad(
+            f"{o.order_type} order", o.trail_price, "a trail for a trailing stop, and for no other"
+        )
+    for p in (o.limit_price, o.stop_price, o.target_price, o.stop_loss_price, o.trail_price):
         if p is not None and p != to_tick(p):
             raise bad("price", p, "a price on the tick", "round with to_tick")
 
-# %% ../nbs/10_ports.ipynb #98148f9d
-def _check_bracket(o: OrderRequest) -> None:
-    "Exits belong to a bracket, on their sides of the entry, and outlive the day"
-    legs = (o.target_price, o.stop_loss_price)
-    if o.order_class != OrderClass.BRACKET:
-        if any(p is not None for p in legs):
-            raise bad("order_class", str(o.order_class), "bracket, when exits are given")
-        return
-    if None in legs:
-        raise bad("bracket", legs, "a target and a stop")
-    if o.time_in_force != TimeInForce.GTC:
+# %% ../nbs/10_ports.ipynb #db8687c7
+def _inside_bracket(o: OrderRequest, sign: int) -> bool:
+    "Whether stop, entry and target of a bracket stand in this order"
+    if None in (o.target_price, o.stop_loss_price):
+        raise bad("bracket", (o.target_price, o.stop_loss_price), "a target and a stop")
+    base = o.limit_price if o.limit_price is not None else o.stop_price
+    if base is None:
+        return o.stop_loss_price * sign < o.target_price * sign
+    return o.stop_loss_price * sign < base * sign < o.target_price * sign
+
+# %% ../nbs/10_ports.ipynb #acd05260
+def _inside_pair(o: OrderRequest, sign: int) -> bool:
+    "Whether a pair of exits has both, the stop beyond the market's side"
+    if o.order_type != OrderType.LIMIT or o.stop_loss_price is None or o.target_price is not None:
         raise bad(
-            "bracket time_in_force",
-            str(o.time_in_force),
-            "gtc",
-            "a day bracket loses its exits at the close",
+            "oco", o.order_type, "a limit at the target, with stop_loss_price and no target_price"
         )
-    base, sign = o.limit_price, 1 if o.side == Side.BUY else -1
-    inside = o.stop_loss_price * sign < o.target_price * sign
-    if base is not None:
-        inside = o.stop_loss_price * sign < base * sign < o.target_price * sign
-    if not inside:
-        raise bad("bracket prices", legs, f"stop and target on their sides of {base}")
+    return o.stop_loss_price * sign > o.limit_price * sign
+
+# %% ../nbs/10_ports.ipynb #98148f9d
+def _check_exits(o: OrderRequest) -> None:
+    "Exits belong to a bracket or a pair, on their sides of the entry, and outlive the day"
+    legs, sign = (o.target_price, o.stop_loss_price), 1 if o.side == Side.BUY else -1
+    if o.order_class == OrderClass.SIMPLE:
+        if any(p is not None for p in legs):
+            raise bad("order_class", str(o.order_class), "bracket or oco, when exits are given")
+        return
+    if o.time_in_force != TimeInForce.GTC:
+        why = "the exits of a day order are gone at the close"
+        raise bad(f"{o.order_class} time_in_force", str(o.time_in_force), "gtc", why)
+    check = {OrderClass.BRACKET: _inside_bracket, OrderClass.OCO: _inside_pair}.get(o.order_class)
+    if check is None:
+        raise bad("order_class", str(o.order_class), "simple, bracket, oco")
+    if not check(o, sign):
+        raise bad(
+            f"{o.order_class} prices", legs, f"stop and target on their sides of {o.limit_price}"
+        )
 
 # %% ../nbs/10_ports.ipynb #6bf7b357
 @dataclass(frozen=True)
@@ -158,10 +179,15 @@ class BrokerOrder:
     filled_avg_price: Decimal | None  # Null: nothing filled
     submitted_at: datetime  # Aware
     ended_at: datetime | None  # Null: still alive
-    purpose: OrderPurpose | None = None  # Of a leg: target or stop
+    purpose: OrderPurpose | None = None  # Of a leg: target or stop; null of others
     reject_reason: str | None = None
-    legs: tuple["BrokerOrder", ...] = ()  # Of a bracket's entry
+    legs: tuple[
+        "BrokerOrder", ...
+    ] = ()  # Of a bracket's entry: target and stop; of a pair: the stop
     fills: tuple[Fill, ...] = ()
+    trail_price: Decimal | None = (
+        None  # Dollars; null: not a trailing stop, whose `stop_price` moves
+    )
 
     @property
     def ended(self) -> bool:

@@ -150,7 +150,8 @@ def kernel_env(
         "CATALYST_WORLD": settings.world, "CATALYST_REPLAY_BARS": settings.replay_bars,
         "CATALYST_REPLAY_NEWS": settings.replay_news, "CATALYST_SIMULATE_SEED": settings.simulate_seed,
         "CATALYST_SIMULATE_SESSION": settings.simulate_session, "CATALYST_NEWS_FEEDS": settings.news_feeds,
-        "CATALYST_SEC_CONTACT": settings.sec_contact, "CATALYST_ALPACA_DATA_URL": settings.alpaca_data_url,
+        "CATALYST_SEC_CONTACT": settings.sec_contact, "CATALYST_ALPACA_TRADING_URL": settings.alpaca_trading_url,
+        "CATALYST_ALPACA_DATA_URL": settings.alpaca_data_url, "CATALYST_ALPACA_STREAM_URL": settings.alpaca_stream_url,
     }  # fmt: skip
     env |= {k: str(v) for k, v in told.items() if v not in (None, "")}
     if settings.database_url:

@@ -1,6 +1,6 @@
 """A whole day from the command line: complete, repeatable, the same with and without notebooks, and killed with -9.
 
-CATALYST_KILLS sets how many random moments the day is killed at (default 2).
+CATALYST_KILLS sets how many random moments the day is killed at (default 1).
 """
 
 import json
@@ -138,7 +138,7 @@ def test_killed_at_random_moments_it_ends_the_same(done, tmp_path):
     home, told = done
     dice = random.Random(os.environ.get("CATALYST_SEED", "2025"))
     try:
-        for _ in range(int(os.environ.get("CATALYST_KILLS", "2"))):
+        for _ in range(int(os.environ.get("CATALYST_KILLS", "1"))):
             child = command(tmp_path, "demo", "--fast", "--keep", "--json")
             try:
                 child.wait(timeout=dice.uniform(2, 20))
