@@ -14,11 +14,12 @@ __all__ = ['cache_folder', 'tell', 'warm_up', 'Result', 'backtest', 'simulate_si
 
 # %% ../nbs/50_backtest.ipynb #90b273a5
 import gc
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ import pandas as pd
 from catalyst.books import (
     book_of,
     common_gap,
+    fitting,
+    grid_of,
     instants,
     plan_rows,
     rows_of,
@@ -36,10 +39,11 @@ from catalyst.books import (
     tape_of,
     trades_of,
 )
+from .clock import NEW_YORK
 from .core import bad, load_settings
 from .costs import Costs
-from .fills import Account, compiled
-from .touch import PLAN, Rates, Rows, Switches, Tape
+from .fills import compiled
+from .touch import PLAN, Account, Rates, Rows, Switches, Tape
 
 # %% ../nbs/50_backtest.ipynb #2c9ca439
 def cache_folder() -> Path:
@@ -101,14 +105,15 @@ def warm_up(
 ) -> None:
     "Load vectorbt and have the loop ready"
     simulate, order_dt = _engine(say)
-    rows = Rows(*(np.zeros(1, np.int64) for _ in range(3)), *(np.zeros(1, bool) for _ in range(2)))
+    numbers, words = ([np.zeros(1, t) for _ in range(3)] for t in (np.int64, bool))
+    rows = Rows(*numbers, *words[:2], *numbers)
     tape = Tape(np.zeros(2, np.int64), np.zeros(1, np.int64), *(np.ones(1) for _ in range(6)))
     account = _account(1.0, 1, 1, order_dt)
     simulate(
         np.zeros(0, PLAN),
         tape,
         rows,
-        Rates(0.0, 0.0, 0.0, 0.1, 0.0),
+        Rates(0.0, 0.0, 0.0, 0.1, 0.0, 0.0),
         Switches(True, True, 0.01, 0.1),
         account,
     )
@@ -134,6 +139,8 @@ class Result:
     records: np.ndarray  # vectorbt's order records
     close: tuple[Tape, np.ndarray, pd.DatetimeIndex]  # Bars as arrays, security ids, instants
     ends: np.ndarray  # Microseconds at which each row was known
+    span: tuple[date, date] | None = None  # First and last session that were asked about
+    account: str = ""  # Cash and sizes in words
 
     @cached_property
     def portfolio(self) -> Any:
@@ -162,12 +169,29 @@ class Result:
         }
         out |= {n: round(float(filled[n].sum()), 2) for n in ("pnl", "fees", "slippage")}
         out |= {"mean_r": float(filled.r_multiple.mean()), "ambiguous": int(filled.ambiguous.sum())}
-        return out | {"costs": self.costs.describe()}
+        out |= {"met_holes": int((t.holes > 0).sum()), "missing_bars": int(t.holes.sum())}
+        return out | {"costs": self.costs.describe(), "account": self.account}
 
     def __repr__(self):
         s = self.summary()
         why = ", ".join(f"{n} {r}" for r, n in s["reasons"].items())
-        return f"{s['plans']} plans, {s['filled']} filled ({why}); profit {s['pnl']:,.2f}, fees {s['fees']:,.2f}, slippage {s['slippage']:,.2f}\n{s['costs']}"
+        lines = [f"{s['plans']} plans, {s['filled']} filled ({why}); profit {s['pnl']:,.2f}, fees {s['fees']:,.2f}, slippage {s['slippage']:,.2f}"]  # fmt: skip
+        return "\n".join([*lines, *self.notes, s["costs"], self.account])
+
+    @property
+    def notes(self) -> list[str]:
+        "What a reader has to know of the data: holes, and securities without bars"
+        holed, lost = self.trades.holes > 0, ~self.trades.security_id.isin(self.close[1])
+        out = []
+        if holed.any():
+            filled = int((self.trades.quantity[holed] > 0).sum())
+            out.append(
+                f"{holed.sum()} plans met holes ({self.trades.holes.sum()} bars missing; {filled} of them were filled): no limit got more than its level after one"
+            )
+        if lost.any():
+            some = ", ".join(map(str, sorted(set(self.trades.security_id[lost]))[:5]))
+            out.append(f"{lost.sum()} plans are of securities without bars: {some}")
+        return out
 
 # %% ../nbs/50_backtest.ipynb #5554104c
 def _portfolio(r: Result) -> Any:
@@ -196,9 +220,63 @@ def _quantities(quantities: Any, frame: pd.DataFrame) -> np.ndarray:
     out = np.asarray(quantities, np.float64)
     if out.shape != (len(frame),):
         raise bad("quantities", out.shape, f"one number per plan: {len(frame)}")
+    if (wrong := (out < 0) | np.isinf(out)).any():
+        raise bad("quantities", float(out[wrong][0]), "shares: 0 or more; null: by risk")
     return np.broadcast_to(out, len(frame)).copy()
 
 # %% ../nbs/50_backtest.ipynb #67f6a806
+def _sane(**numbers: float) -> None:
+    "Refuse money and shares that cannot be meant"
+    for name, value in numbers.items():
+        least = 1.0 if name != "cash" else math.inf
+        if not 0 < value <= least or math.isinf(value):
+            allowed = (
+                "a share of equity above 0, at most 1" if name != "cash" else "dollars above 0"
+            )
+            raise bad(name, value, allowed)
+
+
+def _meeting(frame: pd.DataFrame, book: np.ndarray, rows: Rows, ids: np.ndarray) -> None:
+    "Refuse plans of which none can meet the bars"
+    if not len(book):
+        return
+    if not (book["sec"] >= 0).any():
+        raise bad(
+            "plans",
+            f"security {frame.security_id.iloc[0]}",
+            f"securities of the bars, such as {ids[0]}",
+        )
+    decided = instants(frame.decided_at)
+    if (book["until"] <= rows.start[0]).all() or (decided > rows.end[-1]).all():
+        first, last = (
+            stamps(x[[i]], np.True_)[0].date() for x, i in ((rows.start, 0), (rows.end, -1))
+        )
+        raise bad(
+            "plans",
+            f"{len(book)} from {min(frame.decided_at)} on",
+            f"plans that live within the bars, {first} to {last}",
+        )
+
+# %% ../nbs/50_backtest.ipynb #00aa102a
+def _span(
+    frame: pd.DataFrame, ts: pd.DatetimeIndex, start: date | None, end: date | None
+) -> tuple[date, date] | None:
+    "First and last session of the question"
+    if not len(frame):
+        return (start, end) if start and end else None
+    decided = pd.to_datetime(frame.decided_at, utc=True)
+    days = [x.tz_convert(NEW_YORK).date() for x in (decided.min(), decided.max(), ts[-1])]
+    left = frame.attrs.get("span") or (days[0], max(days[1:]))
+    span = start or left[0], end or left[1]
+    if (start or end) and not span[0] <= days[0] <= days[1] <= span[1]:
+        raise bad(
+            "start, end",
+            f"{span[0]} to {span[1]}",
+            f"a span with all plans: {days[0]} to {days[1]}",
+        )
+    return span
+
+# %% ../nbs/50_backtest.ipynb #90fb5f95
 def backtest(
     plans: Iterable[Any],  # From `signals.decide`, or a frame with COLUMNS
     bars: pd.DataFrame,  # Bars frame
@@ -210,14 +288,20 @@ def backtest(
     flat_by_close: bool = True,  # False: positions stay over night, entries until they expire
     own_bar_stop: bool = True,  # False: the bar of the entry cannot stop, as in the paper broker
     length: timedelta | None = None,  # Of a bar; null: the most frequent distance
+    start: date | None = None,  # First session that was asked about; null: of the first plan
+    end: date | None = None,  # Last one; null: of the last bar
 ) -> Result:
     "Let past bars meet plans"
     costs, frame = costs or Costs(), plan_rows(plans)
+    _sane(cash=cash, risk_per_trade=risk_per_trade, position_share=position_share)
     simulate, order_dt = _engine()
     tape, ids, ts = tape_of(bars, costs.impact_coefficient > 0)
-    rows = rows_of(ts, length)
-    book = book_of(frame, ids, rows, _quantities(quantities, frame), flat_by_close)
-    able = np.flatnonzero((book["sec"] >= 0) & (book["first"] < len(ts)))
+    rows, grid = rows_of(ts, length), grid_of(ts, length)
+    fitting(tape, ts, grid.step)
+    book = book_of(frame, ids, rows, _quantities(quantities, frame), flat_by_close, grid)
+    _meeting(frame, book, rows, ids)
+    begins = rows.start[np.minimum(book["first"], len(ts) - 1)]
+    able = np.flatnonzero((book["sec"] >= 0) & (book["first"] < len(ts)) & (book["until"] > begins))
     order = able[np.lexsort((instants(frame.decided_at)[able], book["first"][able]))]
     all_in_turn = len(order) == len(book) and (np.diff(order) == 1).all()
     sent, account = (
@@ -231,11 +315,18 @@ def backtest(
     if not all_in_turn:
         book[order] = sent
     last = tape.close[tape.offset[1:] - 1]
-    return Result(
-        trades_of(frame, book, last), costs, float(cash), records, (tape, ids, ts), rows.end
-    )
+    words = _described(cash, risk_per_trade, position_share, quantities)
+    done, span = trades_of(frame, book, last), _span(frame, ts, start, end)
+    return Result(done, costs, float(cash), records, (tape, ids, ts), rows.end, span, words)
 
-# %% ../nbs/50_backtest.ipynb #4aac392c
+# %% ../nbs/50_backtest.ipynb #f5198d98
+def _described(cash: float, risk: float, most: float, quantities: Any) -> str:
+    "The account in words"
+    sizes = f"a stop loses {100 * risk:g} % of equity, a position is at most {100 * most:g} % of it"
+    sizes = sizes if quantities is None else f"shares as given, where null: {sizes}"
+    return f"account: cash ${cash:,.0f}, {sizes}; the desk's other limits (positions, hours, daily loss) are not applied"
+
+# %% ../nbs/50_backtest.ipynb #0159c388
 def _rates(costs: Costs) -> Rates:
     "Costs as the loop reads them; floats only, because another type would be compiled anew"
     half = costs.half_spread_bps / 1e4
@@ -245,6 +336,7 @@ def _rates(costs: Costs) -> Rates:
         costs.impact_coefficient,
         costs.max_volume_share,
         costs.borrow_rate_annual,
+        half * costs.spread_at_open,
     )
     return Rates(*map(float, all_))
 

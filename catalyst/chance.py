@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .books import aware
 from .core import InputError, bad
 
 # %% ../nbs/55_chance.ipynb #8b5e0592
@@ -61,6 +62,7 @@ class Comparison:
     what: str  # Which chance
     observed: float
     draws: np.ndarray  # One number per draw
+    counted: str = ""  # On how much it rests, such as "57 trades"
 
     def __post_init__(self):
         if not len(self.draws) or not np.isfinite([self.observed, *self.draws]).all():
@@ -81,7 +83,8 @@ class Comparison:
     def text(self) -> str:
         "One line: observed, the middle and the 95th percentile of chance, p-value and what it was counted on"
         middle, high = np.quantile(self.draws, [0.5, 0.95])
-        told = f"{self.what}: observed {self.observed:.4g}, chance {middle:.4g} (95 %: {high:.4g})"
+        what = f"{self.what} ({self.counted})" if self.counted else self.what
+        told = f"{what}: observed {self.observed:.4g}, chance {middle:.4g} (95 %: {high:.4g})"
         return f"{told}, p = {self.p_value:.3g} ({self.as_good} of {len(self.draws)} draws as good)"
 
 # %% ../nbs/55_chance.ipynb #d89162d9
@@ -147,7 +150,7 @@ def entries(
     held: pd.DataFrame,  # From `holding`
     bars: pd.DataFrame,  # Bars frame, sorted
     day: np.ndarray,  # Session of every bar, such as its date's number
-    same_session: bool = False,  # Only bars of the trade's own session
+    same_session: bool = False,  # Only bars of the trade's own session, from its own entry on
 ) -> list[np.ndarray]:  # Per trade: positions at which a double may enter
     "Where a trade of the same length could have begun; within one session if the trade was"
     ids = bars.index.get_level_values("security_id").to_numpy()
@@ -160,7 +163,8 @@ def entries(
         if key not in memory:
             fits = (ids == ids[t.first]) & (place + length <= ends[inside])
             memory[key] = np.flatnonzero(fits & (day == day[t.first]) if same_session else fits)
-        out.append(memory[key])
+        places = memory[key]
+        out.append(places[places >= t.first] if same_session else places)
     return out
 
 # %% ../nbs/55_chance.ipynb #f17da467
@@ -169,11 +173,14 @@ def random_entries(
     bars: pd.DataFrame,  # Bars frame, sorted
     draws: int = 999,  # How often every trade is doubled
     seed: int = 1,  # Of all draws
-    same_session: bool = False,  # Doubles stay in the trade's session
+    same_session: bool = False,  # Doubles stay in the trade's session, and do not enter before it
 ) -> Comparison:  # Mean return per trade before costs, a share of one
     "The timing of the trades against entries at random with the same holding times"
     from catalyst.slots import sessions_and_slots
 
+    aware("bars.ts", bars.index.levels[1])
+    for column in ("entry_at", "exit_at"):
+        aware(f"trades.{column}", trades[column])
     held = holding(trades, bars)
     if not len(held):
         raise bad("trades", "none that was filled", "at least one with entry_at and exit_at")
@@ -184,8 +191,16 @@ def random_entries(
     began = np.array([p[draw.integers(0, len(p), draws)] for p in places])  # Trades × draws
     gain = closed[began + (last - first)[:, None]] / opened[began] - 1
     own = closed[last] / opened[first] - 1
+    alone = sum(len(p) < 2 for p in places)
+    if alone == len(held):
+        raise bad(
+            "trades",
+            f"{alone} that leave no other entry",
+            "at least one whose double could begin at another bar",
+        )
+    counted = f"{len(held)} trades" + (f", {alone} of them without another entry" if alone else "")
     what = "random entries" + (" of the same session" if same_session else "")
-    return Comparison(what, float((own * way).mean()), (gain * way[:, None]).mean(axis=0))
+    return Comparison(what, float((own * way).mean()), (gain * way[:, None]).mean(axis=0), counted)
 
 # %% ../nbs/55_chance.ipynb #a644e901
 def permute_within(

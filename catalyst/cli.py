@@ -16,8 +16,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from .alpaca_desk import alpaca_commands
 from .console import command, db_check, db_commands, open_home, pairs, show
 from .core import CatalystError, TradingMode, World, bad, load_settings, masked
+from .gate import gate_commands
 from .newsdesk import news_commands
 from .proof import proof_commands
 from .takers import data_commands, import_commands
@@ -41,12 +43,10 @@ def day(
     from catalyst.day import print_day, replay_day
 
     session = get_session(a.session)
-    settings = replace(
-        load_settings(a.home),
-        world=World.REPLAY,
-        replay_bars=_file("--bars", a.bars),
-        replay_news=_file("--news", a.news) if a.news else None,
-    )
+    settings = replace(load_settings(a.home), world=World(a.world))
+    if a.world == World.REPLAY:
+        news = _file("--news", a.news) if a.news else None
+        settings = replace(settings, replay_bars=_file("--bars", a.bars), replay_news=news)
     last = get_session(a.until) if a.until else session
     told = []
     for each in sessions_between(session.day, last.day):
@@ -167,7 +167,13 @@ def _replay_commands(sub) -> None:
         "--session", required=True, metavar="DATE", help="trading day, such as 2025-08-13"
     )
     p.add_argument("--until", metavar="DATE", help="and the sessions after it, up to this one")
-    p.add_argument("--bars", required=True, metavar="FILE", help="Parquet or CSV of 15-minute bars")
+    p.add_argument("--bars", default="", metavar="FILE", help="Parquet or CSV of 15-minute bars")
+    p.add_argument(
+        "--world",
+        choices=["replay", "alpaca"],
+        default="replay",
+        help="alpaca: a server on this machine that speaks as Alpaca does (default: replay)",
+    )
     p.add_argument(
         "--news", metavar="FILE", help="Parquet or CSV of news; without it nobody is selected"
     )
@@ -216,6 +222,8 @@ def parser() -> argparse.ArgumentParser:
         data_commands,
         news_commands,
         proof_commands,
+        gate_commands,
+        alpaca_commands,
         upkeep_commands,
     ):
         declare(sub)

@@ -15,6 +15,7 @@ __all__ = ['UNITS', 'PAPER', 'RANGE', 'YEAR', 'Costs', 'costs_of', 'paper_costs'
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from .core import bad
@@ -26,7 +27,8 @@ UNITS = {  # Field: least, greatest, how it is printed
     "impact_coefficient": (0.0, 10.0, "impact {:g} × volatility × √(share of volume)"),
     "max_volume_share": (1e-6, 1.0, "at most {:.0%} of a bar's volume"),
     "borrow_rate_annual": (0.0, 10.0, "borrow {:.2%} a year"),
-}
+    "spread_at_open": (0.0, 1.0, "a limit filled at the open pays {:.0%} of the half-spread, within its limit"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,13 @@ class Costs:
     )
     max_volume_share: float = 0.10  # Share of a bar's volume that one order gets
     borrow_rate_annual: float = 0.03  # Share of a short's value, a year
+    spread_at_open: float = 1.0  # Share of the half-spread that a limit pays which the open fills
 
     def __post_init__(self):
         for name, (least, greatest, _) in UNITS.items():
             value = getattr(self, name)
-            if not least <= value <= greatest:
-                raise bad(name, value, f"{least:g} to {greatest:g}")
+            if not isinstance(value, Real) or not least <= value <= greatest:
+                raise bad(name, value, f"a number from {least:g} to {greatest:g}")
 
     def describe(self) -> str:
         "The line that stands beside every result"
@@ -64,6 +67,7 @@ def costs_of(
 PAPER = {
     "impact_coefficient": 0.0,
     "borrow_rate_annual": 0.0,
+    "spread_at_open": 0.0,
 }  # What the paper broker does not know
 
 

@@ -22,11 +22,19 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from . import steps
-from .clock import NEW_YORK, Session, Stopwatch, WallClock, sessions_between
-from .core import InputError, Settings, StepStatus, World, get_logger, masked
-from .desk import Desk, open_desk, open_feed, require
+from . import dealing, steps
+from catalyst.clock import (
+    NEW_YORK,
+    ReplayClock,
+    Session,
+    Stopwatch,
+    WallClock,
+    sessions_between,
+)
+from .core import InputError, Settings, StepStatus, World, bad, get_logger, masked
+from .desk import Desk, open_desk, require
 from .kernels import Nest
+from .listening import listening
 from .night import maintain
 from .report import day_report
 from catalyst.run import (
@@ -43,6 +51,7 @@ from .schema import open_store
 from .store import Store
 from .tables import day_summary, fingerprint
 from .workflow import cycle_id_of
+from .worlds import open_feed
 
 # %% ../nbs/82_day.ipynb #cf07c1e0
 log = get_logger("day")
@@ -71,8 +80,8 @@ STEPS: dict[str, Callable[[Desk], dict[str, Any]]] = {
     "20_scan": steps.scan_market,
     "30_collect": steps.collect_points,
     "40_analyse": steps.analyse,
-    "50_trade": steps.trade_candidates,
-    "60_monitor": steps.monitor_positions,
+    "50_trade": dealing.trade_candidates,
+    "60_monitor": dealing.monitor_positions,
     "80_report": write_report,
     "90_maintain": maintain,
 }
@@ -216,6 +225,16 @@ def _bar(plan: list) -> Iterator:
     return tqdm(plan, unit="run", disable=not sys.stderr.isatty(), leave=False)
 
 # %% ../nbs/82_day.ipynb #f9126793
+def _refuse_live(settings: Settings) -> None:
+    "A past day at Alpaca itself is refused; a server on this machine has a time of its own"
+    from catalyst.alpaca_api import hosts_of
+
+    if settings.world == World.ALPACA and not hosts_of(settings).loopback:
+        told = "a server on this machine (CATALYST_ALPACA_TRADING_URL)"
+        do = "a live day is followed by: catalyst schedule"
+        raise bad("day at Alpaca", hosts_of(settings).trading, told, do)
+
+
 def _refuse_missing(settings: Settings, session: Session, feed) -> None:
     "A replay of a session that its bars do not hold is refused"
     if settings.world == World.REPLAY and session.day not in (days := feed.sessions()):
@@ -225,7 +244,7 @@ def _refuse_missing(settings: Settings, session: Session, feed) -> None:
 
 # %% ../nbs/82_day.ipynb #54519de6
 def replay_day(
-    settings: Settings,  # World simulated or replay
+    settings: Settings,  # World simulated or replay; alpaca with a server on this machine
     session: Session,  # Which day
     notebooks: str = "all",  # "all", "some" (of `SAMPLE`, and the report) or "none": which runs go through papermill
     mode: str = "normal",  # How daring
@@ -233,13 +252,19 @@ def replay_day(
     minutes: bool = False,  # True: also what is due every minute, where the feed has minute bars
 ) -> dict[str, Any]:  # What happened, for people and for `--json`
     "Run the whole schedule of one session; continues where an interrupted one stopped"
-    watch, feed = Stopwatch(), open_feed(settings, session.day)
+    _refuse_live(settings)
+    watch, store = Stopwatch(), open_store(settings) if settings.world == World.ALPACA else None
+    feed = open_feed(settings, session.day, store)
     _refuse_missing(settings, session, feed)
     settings = replace(settings, simulate_session=session.day.isoformat())
     plan = plan_day(jobs or read_schedule(), session, feed.timeframes if minutes else ())
-    store = open_store(settings)
-    with _alone(store), _runner(settings, store, feed, notebooks, mode) as execute:
-        runs = [execute(slot, job) for slot, job in _bar(plan)]
+    store, clock = store or open_store(settings), ReplayClock(session.starts)
+    with (
+        _alone(store),
+        listening(settings, store, clock),
+        _runner(settings, store, feed, notebooks, mode) as execute,
+    ):
+        runs = [execute(slot, job) for slot, job in _bar(plan) if clock.move(slot)]
     told = _tell(settings, store, session, runs, watch.seconds)
     return told | {"left_out": sum(getattr(feed, "undated", {}).values())}
 
@@ -310,17 +335,18 @@ def follow_schedule(
 ) -> int:  # Exit status
     "Run the schedule by the machine's clock until interrupted"
     stop, clock, jobs = _stop_event(), WallClock(), jobs or read_schedule()
-    lengths = open_feed(settings, clock.now().date()).timeframes
     store, failed = open_store(settings), 0
-    while not stop.is_set():
-        at, due = next_due(jobs, clock.now(), lengths)
-        names = ", ".join(j.notebook for j in due)
-        print(f"next: {at.astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York: {names}", flush=True)
-        _wait(clock, at, stop)
-        for job in due if not stop.is_set() else []:
-            failed += _run_due(store, settings, at, job)
-        if not stop.is_set():
-            failed += _overrun(store, settings, jobs, lengths, at, clock.now())
-        if once:
-            break
+    lengths = open_feed(settings, clock.now().date(), store).timeframes
+    with listening(settings, store, clock):
+        while not stop.is_set():
+            at, due = next_due(jobs, clock.now(), lengths)
+            names = ", ".join(j.notebook for j in due)
+            print(f"next: {at.astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York: {names}", flush=True)
+            _wait(clock, at, stop)
+            for job in due if not stop.is_set() else []:
+                failed += _run_due(store, settings, at, job)
+            if not stop.is_set():
+                failed += _overrun(store, settings, jobs, lengths, at, clock.now())
+            if once:
+                break
     return 1 if failed else 0

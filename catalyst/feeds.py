@@ -20,7 +20,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .alpaca_api import DATA_URL, AlpacaNews
+from .alpaca_hosts import DATA_URL
+from .alpaca_news import AlpacaNews
 from .clock import aware, parse_instant
 from .core import CatalystError, HealthStatus, Secret, Timeframe, UnavailableError
 from .core import bad, get_logger

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .books import aware
 from .core import bad
 
 # %% ../nbs/56_parity.ipynb #93b701ea
@@ -72,10 +73,12 @@ def _side(frame: pd.DataFrame, name: str, prefix: str) -> pd.DataFrame:
     "One side with KEY, `again`, and every other column under its prefix"
     if lacking := [c for c in KEY if c not in frame]:
         raise bad(name, lacking[0], f"a frame with {', '.join(KEY)}", f"{lacking[0]} is missing")
+    aware(f"{name}.decided_at", frame["decided_at"])
     times = pd.to_datetime(frame["decided_at"], utc=True).astype("datetime64[us, UTC]")
     words = {c: frame[c].astype(str) for c in ("setup", "side")}
-    out = frame.assign(decided_at=times, **words).reindex(columns=DAY_COLUMNS)
-    out = out.rename(columns={c: f"{prefix}_{c}" for c in DAY_COLUMNS if c not in KEY})
+    columns = [*DAY_COLUMNS, "holes"]
+    out = frame.assign(decided_at=times, **words).reindex(columns=columns)
+    out = out.rename(columns={c: f"{prefix}_{c}" for c in columns if c not in KEY})
     return out.assign(again=out.groupby(KEY, dropna=False).cumcount())
 
 # %% ../nbs/56_parity.ipynb #d94eafbc
@@ -186,6 +189,8 @@ def _judged(row: Mapping[str, Any], tolerance: Tolerance) -> tuple[str, str]:
         "fill": fills_differ(row, tolerance),
     }
     cause = next((c for c in CAUSES if told.get(c)), "same")
+    if cause in ("timing", "fill") and row.get("test_holes", 0) > 0:
+        told["holes"] = [f"{row['test_holes']:.0f} bars were missing"]
     return cause, "; ".join(x for found in told.values() for x in found)
 
 # %% ../nbs/56_parity.ipynb #6a2cb2fc
@@ -209,7 +214,7 @@ def compare(
     out.insert(len(KEY) + 1, "detail", [d for _, d in told])
     gain = [out[f"{s}_pnl"].astype(float).fillna(0.0) for s in ("test", "day")]
     out.insert(len(KEY) + 2, "pnl_difference", gain[0] - gain[1])
-    return out.drop(columns="again")
+    return out.drop(columns=["again", "day_holes"])
 
 # %% ../nbs/56_parity.ipynb #1c816b7e
 def summary(
@@ -237,7 +242,13 @@ def text(
     told = ", ".join(
         f"{r.decisions} {r.Index} ({r.traded} traded)" for r in counts.itertuples() if r.decisions
     )
-    lines = [f"{len(table)} decisions: {told or 'none'}; profit differs by {table.pnl_difference.sum():+.2f} dollars",
+    money = ", ".join(
+        f"{r.pnl_difference:+.2f} {r.Index}"
+        for r in counts.itertuples()
+        if abs(r.pnl_difference) >= 0.005
+    )
+    lines = [f"{len(table)} decisions: {told or 'none'}",
+             f"profit differs by {table.pnl_difference.sum():+.2f} dollars{f': {money}' if money else ''}",
              f"within {t.price_bps:g} bps, {t.minutes:g} minutes, {t.quantity:.1%} of the shares, {t.level:g} dollars of the levels"]  # fmt: skip
     for r in table[table.cause != "same"].itertuples():
         lines.append(

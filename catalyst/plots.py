@@ -17,7 +17,7 @@ import pandas as pd
 
 from .clock import NEW_YORK
 from .markup import LIGHT, missing
-from .performance import drawdown
+from .performance import drawdown, money_before, within
 
 # %% ../nbs/78_plots.ipynb #77b0e13d
 Figure = dict[str, Any]  # `data` and `layout` of Plotly
@@ -80,11 +80,13 @@ def equity_figure(
     result: Any,  # A `Result`: equity, exposure, cash
 ) -> Figure:
     "Equity, the way below its peak, and exposure, over one axis of time"
-    fall = drawdown(result.equity, result.cash)
+    span = getattr(result, "span", None)
+    equity, cash = within(result.equity, span), money_before(result.equity, result.cash, span)
+    fall = drawdown(equity, cash)
     data = [
-        _line(_thin(result.equity), "blue", "y", "$,.0f"),
+        _line(_thin(equity), "blue", "y", "$,.0f"),
         _line(_thin(fall, "min"), "loss", "y2", ".2%", fill=True),
-        _line(_thin(result.exposure, "mean"), "soft", "y3", ".0%", fill=True),
+        _line(_thin(within(result.exposure, span), "mean"), "soft", "y3", ".0%", fill=True),
     ]
     places = {
         "y": (0.5, 1.0, "Equity", "$,.0f"),
@@ -100,10 +102,9 @@ def equity_figure(
         }
         for k, (low, high, name, form) in places.items()
     }
-    words = f"Equity from {result.cash:,.0f} to {result.equity.iloc[-1]:,.0f} dollars, deepest fall {fall.min():.1%}".replace(
-        "-", "−"
-    )
-    return {"data": data, "layout": _layout(520, words, xaxis={"anchor": "y3"}, **axes)}
+    words = f"Equity from {cash:,.0f} to {equity.iloc[-1]:,.0f} dollars, deepest fall {fall.min():.1%}; times of New York"
+    time = {"anchor": "y3", "title": {"text": "New York"}}
+    return {"data": data, "layout": _layout(520, words.replace("-", "−"), xaxis=time, **axes)}
 
 # %% ../nbs/78_plots.ipynb #1dc3f12d
 def r_figure(
@@ -137,6 +138,7 @@ def r_figure(
 def heat_figure(
     cells: pd.DataFrame,  # From `sweep.heat_table`
     value: str,  # What is shown
+    counts: pd.DataFrame | None = None,  # From `sweep.heat_counts`; null: not shown
 ) -> Figure:
     "One result over two parameters"
     most = float(np.nanmax(np.abs(cells.to_numpy(float)))) or 1.0
@@ -153,6 +155,10 @@ def heat_figure(
         "colorscale": scale,
         "name": value,
     }
+    told = [["" if v is None else f"{v:.3g}".replace("-", "−") for v in row] for row in z]
+    if counts is not None:
+        told = [[f"{a}<br>n = {n}" for a, n in zip(*rows, strict=True)] for rows in zip(told, counts.to_numpy().tolist(), strict=True)]  # fmt: skip
+    trace |= {"text": told, "texttemplate": "%{text}"}
     trace |= {
         "hovertemplate": f"{cells.columns.name} %{{x}}, {cells.index.name} %{{y}}: %{{z:.4g}}<extra></extra>",
         "xgap": 2,

@@ -79,9 +79,10 @@ def opening_range_catalyst(
         )
     if row["pattern_bias"] != BIAS[side]:
         return f"the break is {row['pattern_bias']}, the news is for a {side}"
-    return Idea(
-        side, limit_price(row, side, config), row["pattern_confidence"], row["pattern_stop"]
-    )
+    entry, level = limit_price(row, side, config), row["pattern_stop"]
+    passed = level is not None and SIGN[side] * (entry - level) <= 0
+    levels = {"stop_atr": config.stop_atr_multiple} if passed else {"wrong_at": level}
+    return Idea(side, entry, row["pattern_confidence"], **levels)
 
 # %% ../nbs/41_setups.ipynb #0581a9bc
 @setup("pullback_to_vwap", need=("vwap", "change_pct", "ema_9", "ema_21"))

@@ -9,22 +9,23 @@ a test compares them on a real session."""
 
 # %% auto #0
 __all__ = ['HISTORY_SESSIONS', 'PATTERN_SESSIONS', 'news_intervals', 'versions', 'fixed_terms', 'strengths_at', 'late_arrivals',
-           'pieces', 'heard', 'session_panels', 'by_session', 'study', 'decided', 'first_of_day', 'trials']
+           'pieces', 'heard', 'session_panels', 'as_span', 'by_session', 'study', 'decided', 'first_of_day', 'trials']
 
 # %% ../nbs/68_study.ipynb #79e15c0e
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from .backtest import tell
 from .bursts import coordination
 from .catalysts import NOISE_CAP
 from .clock import Session, session_offset, sessions_between, slots
 from .clockwork import suspended
 from .config import Config
-from .core import CatalystType, Timeframe, World, bad
+from .core import CatalystType, InputError, Timeframe, World, bad, word
 from .dims import securities
 from .factors import HOUR_FACTOR, LIFE_HOURS, SURPRISE_SHARE, age_factor, novelty_factor
 from .factors import phases, repeats, sources_factor, surprise_in, trading_hours
@@ -33,6 +34,7 @@ from .indicators import indicators
 from .kinds import noise_in
 from .panel import as_instants, panels
 from .patterns import detect
+from .plans import hours_text, in_desk_hours, plans_frame
 from .reliability import reliability_of
 from .store import Store, Tx
 from .strength import FACTORS, best_items, coordination_factor
@@ -249,6 +251,27 @@ def session_panels(
         yield from panels(known, part, *given)
 
 # %% ../nbs/68_study.ipynb #1273b4ff
+def _day(value: date | str, name: str) -> date:
+    try:
+        value = date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        value = None if value is None else str(value)
+    if not isinstance(value, date) or isinstance(value, datetime):
+        raise bad(name, value, "a day such as date(2025, 8, 13) or '2025-08-13'")
+    return value
+
+
+def as_span(
+    start: date | str,  # First session, inclusive
+    end: date | str,  # Last session, inclusive
+) -> tuple[date, date]:
+    "The days of a span, in order"
+    days = _day(start, "start"), _day(end, "end")
+    if days[0] > days[1]:
+        raise bad("start", days[0].isoformat(), f"a day not after {days[1].isoformat()}")
+    return days
+
+# %% ../nbs/68_study.ipynb #f67e909f
 def by_session(
     store: Store | Tx,  # Where
     start: date,  # First session, inclusive
@@ -261,11 +284,10 @@ def by_session(
     | None = None,  # Whose calibration of patterns counts, as in `desk`; null: none
 ) -> Iterator[pd.DataFrame]:  # Index (asof, security_id); columns of a feature frame
     "The feature rows of a span, session by session; sessions without any bar are passed over"
-    if start > end:
-        raise bad("start", start.isoformat(), f"a day not after {end.isoformat()}")
+    start, end = as_span(start, end)
     if not 1 <= every <= 390:
         raise bad("every", every, "minutes from 1 to 390")
-    timeframe, sectors = Timeframe(str(timeframe)), securities(store)["sector_id"]
+    timeframe, sectors = word(Timeframe, str(timeframe)), securities(store)["sector_id"]
     for session in sessions_between(start, end):
         when = as_instants(slots(session, every))
         parts = session_panels(store, when, session, config or Config(), timeframe, sectors, world)
@@ -294,7 +316,7 @@ def study(
 def decided(
     rows: pd.DataFrame,  # Feature rows, index (asof, security_id)
     config: Config,  # Everything that decides
-    **asked: Any,  # calibration and setups, as `signals.decide` takes them
+    **asked: Any,  # calibration, setups and account, as `signals.decide` takes them
 ) -> list:  # Plans, in order of their instants
     "The plans of many instants, each decided alone"
     from catalyst.signals import decide
@@ -313,7 +335,18 @@ def first_of_day(
         kept.setdefault((p.decided_at.date(), p.security_id, p.setup), p)
     return list(kept.values())
 
-# %% ../nbs/68_study.ipynb #dcad119c
+# %% ../nbs/68_study.ipynb #ddfeb839
+def _faulty(account: Any) -> list[str]:
+    "One line per rule that failed; refuse one that did nothing else"
+    for name, n in sorted(account.failed.items()):
+        if n == account.calls[name]:
+            raise InputError(f"{account.first[name]}; all of {n} calls failed")
+    n, calls, first = account.failed, account.calls, account.first
+    return [
+        f"setup {s} failed on {n[s]} of {calls[s]} rows; the first: {first[s]}" for s in sorted(n)
+    ]
+
+# %% ../nbs/68_study.ipynb #0327abae
 def trials(
     store: Store | Tx,  # Where
     start: date,  # First session, inclusive
@@ -327,12 +360,27 @@ def trials(
     world: World
     | str
     | None = None,  # Whose calibration of patterns counts, as in `desk`; null: none
+    desk_hours: bool = True,  # False: entries at every instant of the session
 ) -> pd.DataFrame:  # As `plans.plans_frame`; ready for `backtest.backtest`
     "What would have been decided over a span"
-    from catalyst.plans import plans_frame
+    from catalyst.signals import Account
 
-    config, plans = config or Config(), []
+    config, plans, account, days = config or Config(), [], Account(), 0
     for rows in by_session(store, start, end, every, config, timeframe, world):
-        told = decided(rows, config, calibration=calibration, setups=setups)
+        days += 1
+        open_ = in_desk_hours(rows.index.get_level_values("asof"), config)
+        rows = rows[open_] if desk_hours else rows
+        told = decided(rows, config, calibration=calibration, setups=setups, account=account)
         plans += first_of_day(told) if once else told
-    return plans_frame(plans)
+    if not days:
+        raise bad("span", f"{start} to {end}", "a span with stored bars")
+    frame, faults = plans_frame(plans), _faulty(account)
+    kept = {(p.decided_at.date(), p.security_id, p.setup) for p in plans}
+    cut = len(account.weak - kept)
+    weak = [f"{cut} plans below min_confidence dropped, {len(frame)} kept"] if cut else []
+    for line in [*faults, *weak]:
+        tell(line)
+    hours = hours_text(config) if desk_hours else "entries at any time of the session"
+    asked = {"span": [str(d) for d in as_span(start, end)], "sessions": days, "every": every}
+    frame.attrs["trials"] = asked | {"hours": hours, "dropped": cut, "faults": faults}
+    return frame

@@ -32,6 +32,7 @@ from catalyst.foresight import (
     finding,
     known_by,
     known_rows,
+    reached,
     truncate,
 )
 
@@ -55,7 +56,8 @@ def leak_line(
 # %% ../nbs/51_validate.ipynb #cd0eb376
 def _counts(table: pd.DataFrame, instants: list[datetime]) -> list[str]:
     count = table["verdict"].value_counts()
-    told = ", ".join(f"{int(count.get(v, 0))} {v}" for v in ("clean", "leak", "unjudged"))
+    words = ["clean", "leak", "unjudged", *(["unjudgeable"] if "unjudgeable" in count else [])]
+    told = ", ".join(f"{int(count.get(v, 0))} {v}" for v in words)
     return [
         f"{len(instants)} instants, {int(table['cells'].sum()):,} cells, {len(table)} columns: {told}"
     ]
@@ -85,14 +87,25 @@ class Report:
         return self.columns[self.columns["verdict"] == "leak"]
 
     @property
+    def unjudgeable(self) -> pd.DataFrame:
+        "Rules that can look at data which no cut reaches"
+        return self.columns[self.columns["verdict"] == "unjudgeable"]
+
+    @property
     def status(self) -> int:
-        "Exit status of a command: 1 when anything leaks"
-        return int(len(self.leaks) > 0)
+        "Exit status of a command: 1 when anything leaks or cannot be judged"
+        return int(len(self.leaks) + len(self.unjudgeable) > 0)
 
     def text(self) -> str:
         "What to print: counts, what was not tested, every leak with its values"
         lines = [*_counts(self.columns, self.instants), *_untested(self.columns, self.withheld)]
+        lines += map(_reach_line, self.unjudgeable.to_dict("records"))
         return "\n".join([*lines, *map(leak_line, self.leaks.to_dict("records"))])
+
+
+def _reach_line(row: Mapping[str, Any]) -> str:
+    what = f"UNJUDGEABLE {row['frame']} {row['column']} can see {row['where']}"
+    return f"{what}; no cut reaches that: read the row, or hand it over as a table with a clock"
 
 # %% ../nbs/51_validate.ipynb #45b6fc6e
 Pipeline = Callable[
@@ -170,10 +183,18 @@ def _note(sum_: dict[str, Any], d: Mapping[str, Any], instant: datetime, how: st
     sum_["found_by"] = ways if how in ways else f"{ways}, {how}"
 
 
-def _table(seen: Mapping[tuple[str, str], dict[str, Any]]) -> pd.DataFrame:
+def _table(seen: Mapping[tuple[str, str], dict[str, Any]], outside: list[dict]) -> pd.DataFrame:
     verdict = lambda s: "leak" if s["differing"] else "clean" if s["cells"] else "unjudged"
     rows = [{"frame": f, "column": c, **s, "verdict": verdict(s)} for (f, c), s in seen.items()]
-    return pd.DataFrame(rows).reindex(columns=REPORT)
+    return pd.DataFrame([*rows, *outside]).reindex(columns=REPORT)
+
+
+def _outside(pipeline: Pipeline) -> list[dict[str, Any]]:
+    "A row for the pipeline and for each of its rules that can see data of its own"
+    asked = [("rule", n, r) for n, r in getattr(pipeline, "rules", {}).items()]
+    found = [(f, n, reached(r)) for f, n, r in asked or [("pipeline", "function", pipeline)]]
+    none = {"cells": 0, "differing": 0, "verdict": "unjudgeable"}
+    return [{"frame": f, "column": n, "where": ", ".join(w[:3]), **none} for f, n, w in found if w]
 
 # %% ../nbs/51_validate.ipynb #2ba10a67
 def lookahead(
@@ -195,7 +216,7 @@ def lookahead(
         for how, world in versions(told, i).items():
             for name, d in _against(pipeline, full, world, bars, i):
                 _note(seen.setdefault((name, d["column"]), {"cells": 0, "differing": 0}), d, i, how)
-    return Report(_table(seen), instants, withheld)
+    return Report(_table(seen, _outside(pipeline)), instants, withheld)
 
 # %% ../nbs/51_validate.ipynb #a670af5f
 def instants_of(
@@ -205,6 +226,10 @@ def instants_of(
     session: str | None = None,  # ISO date instead of the last; null: the last ones
 ) -> list[datetime]:  # UTC, in order; bars end after each of them
     "Instants of whole sessions at which there is a past and a future"
+    if not 1 <= every <= 390:
+        raise bad("every", every, "minutes from 1 to 390")
+    if sessions < 1:
+        raise bad("sessions", sessions, "one or more")
     ends = pd.DatetimeIndex(bars["available_at"].unique()).sort_values()
     held = {s.day: s for e in ends if (s := session_of(e.to_pydatetime() - timedelta(seconds=1)))}
     days = [get_session(session)] if session else list(held.values())[-sessions:]
@@ -246,17 +271,40 @@ def _decided(rows: pd.DataFrame, config: Config, calibration: Any, setups: Mappi
     told = pd.DataFrame([vars(p) for p in plans], columns=[f.name for f in fields(Plan)])
     return {"plans": told, "refusals": why}
 
+
+_SAID = "security_id setup said side entry_price stop_price target_price score".split()
+
+
+def _answers(rows: pd.DataFrame, config: Config, setups: Mapping) -> pd.DataFrame:
+    "What each setup says of each row by itself"
+    from catalyst.rows import feature_rows
+    from catalyst.signals import SIGNAL_FEATURES, ask, unready
+
+    told = []
+    for row in feature_rows(rows, SIGNAL_FEATURES):
+        for name, s in sorted(setups.items()):
+            got = unready(row, config) or ask(s, row, config)
+            one = {"security_id": row["security_id"], "setup": name}
+            said = (
+                {"said": got} if isinstance(got, str) else {k: getattr(got, k) for k in _SAID[3:]}
+            )
+            told.append(one | said)
+    return pd.DataFrame(told, columns=_SAID)
+
 # %% ../nbs/51_validate.ipynb #68b66f91
 def pipeline(
     config: Config,  # Everything that decides
     timeframe: Timeframe | str = Timeframe.MIN15,  # Length of a bar
     calibration: Any = None,  # As `decide` takes it; null: uncalibrated
-    setups: Mapping | None = None,  # Default: all that are registered
-) -> Pipeline:  # For `lookahead`; frames indicators, patterns, features, plans, refusals
+    setups: Mapping | None = None,  # Default: all that are registered, on or off
+) -> Pipeline:  # For `lookahead`; frames indicators, patterns, features, answers, plans, refusals
     "The chain that trades, from bars and news to plans"
     from catalyst.features import features
     from catalyst.indicators import indicators
     from catalyst.patterns import detect
+    from catalyst.signals import SETUPS
+
+    setups = {**(SETUPS if setups is None else setups)}
 
     def run(
         bars: pd.DataFrame,  # Bars frame
@@ -275,9 +323,11 @@ def pipeline(
             "indicators": known,
             "patterns": shapes,
             "features": rows,
+            "answers": _answers(rows, config, setups),
             **_decided(rows, config, calibration, setups),
         }
 
+    run.rules = {name: s.rule for name, s in setups.items()}
     return run
 
 # %% ../nbs/51_validate.ipynb #ac7e4c24

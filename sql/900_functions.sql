@@ -118,10 +118,14 @@ begin
             format('limit %s is dearer than the approved %s', new.limit_price, a.limit_price)
         when new.purpose = 'entry' and new.side = 'sell' and new.limit_price < a.limit_price then
             format('limit %s is cheaper than the approved %s', new.limit_price, a.limit_price)
-        when new.stop_price is distinct from a.stop_price and new.purpose in ('entry', 'stop') then
+        when new.stop_price is distinct from a.stop_price then
             format('stop %s differs from the approved %s', new.stop_price, a.stop_price)
         when new.limit_price is distinct from a.limit_price and new.purpose = 'target' then
             format('target %s differs from the approved %s', new.limit_price, a.limit_price)
+        when new.limit_price is distinct from a.limit_price and (new.purpose <> 'entry' or new.limit_price is null or a.limit_price is null) then
+            format('limit %s differs from the approved %s', new.limit_price, a.limit_price)
+        when new.trail_price is distinct from a.trail_price then
+            format('trail %s differs from the approved %s', new.trail_price, a.trail_price)
     end;
     if complaint is not null then
         raise exception 'order % refused: %', new.client_order_id, complaint using errcode = 'check_violation';
@@ -129,7 +133,7 @@ begin
     return new;
 end $$;
 create or replace trigger orders_need_approval
-    before insert or update of approval_id, security_id, cycle_id, purpose, side, order_type, quantity, limit_price, stop_price, intended_at
+    before insert or update of approval_id, security_id, cycle_id, purpose, side, order_type, quantity, limit_price, stop_price, trail_price, intended_at
     on orders for each row execute function check_order_approval();
 
 -- An approval is evidence: only its release may be written later.

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from catalyst.alpaca_api import DATA_HOSTS, AlpacaNews, data_url
+from catalyst.alpaca_hosts import DATA_HOSTS, data_url
+from catalyst.alpaca_news import AlpacaNews
 from catalyst.clock import ReplayClock
 from catalyst.core import InputError, Secret, UnavailableError
 from catalyst.news import import_news

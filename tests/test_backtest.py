@@ -117,6 +117,33 @@ class Slow:
         half = self.costs.half_spread_bps / 1e4
         return up_tick(price * (1 + half + move) if buy else price * (1 - half - move), buy)
 
+    def at_open(self, price, level, buy, move, hole):
+        "A limit that the open has passed pays like a market order, never beyond its level; after a hole its level"
+        if hole:
+            return level
+        all_in = self.costs.half_spread_bps / 1e4 * self.costs.spread_at_open + move
+        got = up_tick(price * (1 + all_in if buy else 1 - all_in), buy)
+        return min(got, level) if buy else max(got, level)
+
+    def missed(self, p, until):
+        "Bars that the calendar promised since the plan last saw one"
+        n = sum(p["known"] <= s < until for s in GRID)
+        p["holes"] += n
+        p["hole"] = p["hole"] or n > 0
+        p["known"] = max(p["known"], until)
+
+    def close_late(self, p, next_day):
+        "The closing bar did not come: the last bar of the session that traded has to do"
+        end = max(c for c in CLOSES if c < next_day)
+        self.missed(p, end)
+        of = self.bars[p["sec"]]
+        ts = max(t for t in of.index if t < end and of.volume[t] >= 1)
+        bar = next(of.loc[[ts]].itertuples())
+        p["why"], p["state"] = "close", "closing"
+        self.exit_some(p, bar, bar.close, end, "market")
+        if p["left"] == 0:
+            p["state"] = "done"
+
     def cap(self, bar):
         return max(1, math.floor(bar.volume * self.costs.max_volume_share + 1e-9))
 
@@ -126,8 +153,7 @@ class Slow:
         if kind == "limit":
             got = level
             if at == bar.Index:
-                got = up_tick(reference * (1 + move if buy else 1 - move), buy)
-                got = min(got, level) if buy else max(got, level)
+                got = self.at_open(reference, level, buy, move, p["hole"])
         else:
             got = self.crossing(reference, buy, move)
         fee = cents(n, self.costs.commission_per_share)
@@ -177,8 +203,7 @@ class Slow:
         elif at == bar.end:
             price = p["entry"]
         else:
-            price = up_tick(reference * (1 + move if buy else 1 - move), buy)
-            price = min(price, p["entry"]) if buy else max(price, p["entry"])
+            price = self.at_open(reference, p["entry"], buy, move, p["hole"])
         p["reserved"] = 0
         fee = cents(n, self.costs.commission_per_share)
         if buy and n * price + fee > self.cash + 1e-9:
@@ -215,6 +240,8 @@ class Slow:
             self.exit_some(p, bar, *goal, "limit", p["target"])
 
     def bar(self, p, bar):
+        self.missed(p, bar.Index)
+        p["known"] = bar.end
         if bar.volume < 1:
             p["thin"] += 1
             return
@@ -222,9 +249,8 @@ class Slow:
         if p["state"] == "waiting":
             self.entry(p, bar)
         else:
-            if self.flat and p["state"] == "held" and bar.Index.date() != p["day"]:
-                p["why"], p["state"] = "close", "closing"
             self.leave(p, bar)
+        p["hole"] = False
         if self.flat and p["state"] == "held" and p["left"] and bar.end in CLOSES:
             p["why"], p["state"] = "close", "closing"
             self.exit_some(p, bar, bar.close, bar.end, "market")
@@ -272,7 +298,7 @@ class Slow:
                 target=up_tick(r.target_price, d > 0),
             )
             self.plans.append(dict(i=i, sec=r.security_id, d=d, kind=r.entry_type, sent=r.decided_at, until=until, state="new",
-                                   why="no fill", reserved=0.0, seen=0, thin=0, bought=0, **levels))  # fmt: skip
+                                   why="no fill", reserved=0.0, seen=0, thin=0, bought=0, known=r.decided_at, hole=False, holes=0, **levels))  # fmt: skip
         turn = sorted(
             (p for p in self.plans if p["sec"] in self.bars),
             key=lambda p: (
@@ -285,17 +311,23 @@ class Slow:
             s: {r.Index: r for r in b.assign(end=b.index + pd.Timedelta("15min")).itertuples()}
             for s, b in self.bars.items()
         }
-        for t in instants:
+        for before, t in zip([instants[0], *instants], instants, strict=False):
+            for p in turn:
+                if self.flat and before.date() < t.date() and p["state"] == "held":
+                    self.close_late(p, t)
             held = sum(q * self.last[s] for s, q in self.shares.items() if q)
             self.equity = self.cash + held
             for p in turn:
-                if p["state"] == "new" and p["sent"] <= t:
+                if p["state"] == "new" and p["sent"] <= t and p["until"] <= t:
+                    p["state"] = "done"
+                elif p["state"] == "new" and p["sent"] <= t:
                     why = self.send(p, t)
                     p["state"] = "done" if why else "waiting"
                     p["why"] = why or p["why"]
             for p in turn:
                 if p["state"] == "waiting" and t + pd.Timedelta("15min") > p["until"]:
                     p["state"], p["reserved"] = "done", 0.0
+                    self.missed(p, min(t, p["until"] - pd.Timedelta("15min") + pd.Timedelta("1us")))
                     p["why"] = "expired" if p["seen"] else "no volume" if p["thin"] else "no fill"
                 elif p["state"] in ("waiting", "held", "closing") and t in rows[p["sec"]]:
                     self.bar(p, rows[p["sec"]][t])
@@ -313,11 +345,20 @@ CLOSES = [
 ]
 
 
+GRID = [
+    pd.Timestamp(t)
+    for s in sessions_between(DAYS[0].day, get_session("2025-07-11").day)
+    for t in slots(s)[:-1]
+]
+
+
 def same(trades, slow):
     "Every fill equal"
     for t, p in zip(trades.itertuples(), slow, strict=True):
         got = (t.exit_reason, t.quantity)
         assert got == (p["why"], p["bought"]), (t, p)
+        if p["state"] != "waiting":
+            assert t.holes == p["holes"], (t, p)
         if p["bought"]:
             assert t.entry_price == pytest.approx(p["paid"] / p["bought"], abs=1e-9), (t, p)
             assert t.entry_at == p["entry_at"], (t, p)
@@ -395,7 +436,7 @@ def test_every_fill_equals_the_paper_brokers(seed):
     from catalyst.matching import bars_of, fill_bar, finish
 
     rng = np.random.default_rng(1000 + seed)
-    bars = random_bars(rng, securities=1, thin=0)
+    bars = random_bars(rng, securities=1, thin=0, holes=0)  # It knows of no holes
     plans = random_plans(rng, bars, n=30)
     plans = plans[plans.security_id == 1].reset_index(drop=True)
     config = Config({"half_spread_bps": 7.0, "commission_per_share": 0.005})
@@ -552,10 +593,178 @@ def test_flat_by_the_close_on_half_days_and_when_the_last_bar_is_missing():
     t = backtest(plans, flat, FREE).trades.iloc[0]
     assert (t.exit_reason, t.exit_at, t.exit_price) == ("close", day.closes, 50.1)
     holed = flat.drop((1, ts[13]))
-    late = backtest(plans, holed, FREE).trades.iloc[0]
-    assert (late.exit_reason, late.exit_at, late.exit_price) == ("close", after.opens, 50.0)
+    late = backtest(plans, holed, FREE)
+    t = late.trades.iloc[0]
+    assert (t.exit_reason, t.exit_at, t.exit_price, t.holes) == ("close", day.closes, 50.1, 1)
+    assert "1 plans met holes (1 bars missing; 1 of them were filled)" in repr(late)
+    assert late.exposure.iloc[-26:].eq(0).all()  # Nothing is held over the night
     kept = backtest(plans, flat, FREE, flat_by_close=False).trades.iloc[0]
     assert kept.exit_reason == "open" and kept.pnl == pytest.approx(kept.quantity * 0.1)
+
+
+PLAN = dict(security_id=1, setup="x", side="long", entry_type="limit", entry_price=50.0, stop_price=45.0, target_price=52.0, expires_at=pd.NaT)  # fmt: skip
+WIDE = timedelta(minutes=15)
+
+
+def quiet(prices, keep=slice(None)):
+    "One security, a full session at each price"
+    ts = pd.DatetimeIndex([t for s in DAYS[: len(prices)] for t in slots(s)[:-1]]).as_unit("us")
+    p = np.concatenate([np.full(len(slots(s)) - 1, x) for s, x in zip(DAYS, prices, strict=False)])
+    flat = pd.DataFrame(dict(open=p, high=p + 0.1, low=p - 0.1, close=p, volume=1e5, security_id=1, ts=ts))
+    return flat.iloc[keep].set_index(["security_id", "ts"])
+
+
+def test_a_fill_after_a_hole_is_never_better_than_what_was_asked():
+    "guard: a target of 2R paid 4.58R, because the bars on the way to it were missing"
+    from catalyst.backtest import backtest
+
+    bars = quiet([50.5, 50.5])
+    bars.iloc[8:, :4] += 5  # Beyond the target by much
+    plans = pd.DataFrame([PLAN | dict(entry_type="market", decided_at=DAYS[0].opens)])
+    whole, holed = (backtest(plans, b, FREE, length=WIDE) for b in (bars, bars.drop(bars.index[6:8])))
+    assert whole.trades.exit_price[0] == 55.5 and whole.trades.holes[0] == 0
+    assert holed.trades.exit_price[0] == 52.0 and holed.trades.holes[0] == 2
+    bars = quiet([51.0, 51.0])
+    bars.iloc[8:, :4] -= 4  # A limit of 50 finds 47 after the hole
+    plans = pd.DataFrame([PLAN | dict(decided_at=DAYS[0].opens)])
+    whole, holed = (backtest(plans, b, FREE, length=WIDE) for b in (bars, bars.drop(bars.index[6:8])))
+    assert (whole.trades.entry_price[0], holed.trades.entry_price[0]) == (47.0, 50.0)
+    assert not whole.notes and "1 plans met holes" in repr(holed) and holed.summary()["missing_bars"] == 2
+
+
+def test_the_close_of_a_session_without_its_last_bar_needs_no_future():
+    from catalyst.backtest import backtest
+
+    bars = quiet([50.5, 60.0])
+    plans = pd.DataFrame([PLAN | dict(entry_type="market", target_price=90.0, decided_at=DAYS[0].opens)])
+    n = len(slots(DAYS[0])) - 1
+    holed = backtest(plans, bars.drop(bars.index[n - 3 : n]), FREE, length=WIDE)
+    t = holed.trades.iloc[0]
+    assert (t.exit_reason, t.exit_price, t.exit_at, t.holes) == ("close", 50.5, DAYS[0].closes, 3)
+    assert holed.equity.iloc[-1] == pytest.approx(100_000 + t.pnl)
+    running = backtest(plans, bars.iloc[: n - 3], FREE, length=WIDE)  # A session that goes on
+    assert running.trades.exit_reason[0] == "open"
+    no_trades = bars.assign(volume=np.where(np.arange(len(bars)) == n - 1, 0.0, 1e5))
+    t = backtest(plans, no_trades, FREE, length=WIDE).trades.iloc[0]
+    assert (t.exit_reason, t.exit_price, t.exit_at, t.holes) == ("close", 50.5, DAYS[0].closes, 0)
+
+
+def test_a_limit_that_the_open_fills_pays_the_spread_within_its_limit():
+    "guard: 37 of 57 entries were filled at the open and paid nothing"
+    from catalyst.backtest import backtest
+
+    bars = quiet([49.5, 49.5])
+    plans = pd.DataFrame([PLAN | dict(decided_at=DAYS[0].opens, target_price=60.0)])
+    entry = lambda **k: backtest(plans, bars, Costs(impact_coefficient=0, **k)).trades.entry_price[0]
+    assert entry(half_spread_bps=0) == 49.5
+    assert entry(half_spread_bps=10) == 49.55
+    assert entry(half_spread_bps=500) == 50.0  # Never beyond the limit
+    assert entry(half_spread_bps=10, spread_at_open=0) == 49.5  # As the paper broker has it
+    assert paper_costs({"half_spread_bps": 10}).spread_at_open == 0
+    up = quiet([50.5, 50.5])
+    up.iloc[4:, :4] += 3
+    plans = pd.DataFrame([PLAN | dict(entry_type="market", decided_at=DAYS[0].opens)])
+    out = backtest(plans, up, Costs(impact_coefficient=0, half_spread_bps=10)).trades.exit_price[0]
+    assert out == 53.44  # 53.50 less the half-spread, above the 52 that were asked
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (dict(cash=0.0), "cash: received 0.0"),
+        (dict(cash=float("nan")), "cash: received nan"),
+        (dict(risk_per_trade=-1.0), "risk_per_trade: received -1.0"),
+        (dict(risk_per_trade=5.0), "a share of equity above 0, at most 1"),
+        (dict(position_share=0.0), "position_share"),
+        (dict(quantities=[-5]), "quantities: received -5.0"),
+        (dict(length=timedelta(hours=1)), "length: received '1:00:00'"),
+    ],
+)
+def test_impossible_accounts_are_refused_by_name(change, told):
+    from catalyst.backtest import backtest
+    from catalyst.core import InputError
+
+    plans = pd.DataFrame([PLAN | dict(decided_at=DAYS[0].opens)])
+    with pytest.raises(InputError) as e:
+        backtest(plans, quiet([50.5]), **change)
+    assert told in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (dict(decided_at=DAYS[0].opens.replace(tzinfo=None)), "plans.decided_at: received"),
+        (dict(expires_at=DAYS[0].closes.replace(tzinfo=None)), "plans.expires_at: received"),
+        (dict(security_id=99), "plans: received 'security 99'"),
+        (dict(expires_at=DAYS[0].opens), "plan 0: expires_at"),
+        (dict(decided_at=DAYS[0].opens - timedelta(days=365)), "plans that live within the bars"),
+        (dict(decided_at=DAYS[0].opens + timedelta(days=365)), "plans that live within the bars"),
+        (dict(side="buy"), "plan 0: side: received 'buy'; allowed: long, short"),
+        (dict(entry_type="x"), "plan 0: entry_type: received 'x'; allowed: market, limit, stop"),
+        (dict(stop_price=51.0), "'long: stop 51, entry 50, target 52'; allowed: 0 < stop < entry < target for a long"),
+    ],
+)  # fmt: skip
+def test_impossible_plans_are_refused_by_name(change, told):
+    from catalyst.backtest import backtest
+    from catalyst.core import InputError
+
+    plans = pd.DataFrame([PLAN | dict(decided_at=DAYS[0].opens) | change])
+    with pytest.raises(InputError) as e:
+        backtest(plans, quiet([50.5]))
+    assert told in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda b: b.rename(columns={"high": "low", "low": "high"}), "0 < low"),
+        (lambda b: b.assign(low=-1.0), "such bars"),
+        (lambda b: b.assign(close=np.nan), "at least one bar with all four prices"),
+        (lambda b: b.assign(volume=-1.0), "volume -1"),
+        (lambda b: b.drop(columns="volume"), "bars: received 'volume'"),
+        (lambda b: b.tz_localize(None, level=1), "bars.ts: received"),
+    ],
+)
+def test_impossible_bars_are_refused_by_name(change, told):
+    "guard: swapped highs and lows earned 472 dollars, a low of -1 lost 12,486"
+    from catalyst.backtest import backtest
+    from catalyst.core import InputError
+
+    plans = pd.DataFrame([PLAN | dict(decided_at=DAYS[0].opens)])
+    with pytest.raises(InputError) as e:
+        backtest(plans, change(quiet([50.5])))
+    assert told in str(e.value)
+
+
+def test_a_result_knows_its_span_and_its_account():
+    from catalyst.backtest import backtest
+    from catalyst.core import InputError
+    from catalyst.performance import performance
+
+    bars = quiet([50.5, 50.5, 50.5, 50.5])
+    plans = pd.DataFrame([PLAN | dict(entry_type="market", decided_at=DAYS[1].opens)])
+    days = [s.day for s in DAYS]
+    alone = backtest(plans, bars)
+    assert alone.span == (days[1], days[3]) and performance(alone)["sessions"] == 3
+    asked = backtest(plans, bars, start=days[0], end=days[2])
+    assert asked.span == (days[0], days[2]) and performance(asked)["sessions"] == 3
+    plans.attrs["span"] = (days[0], days[3])  # As its maker leaves it
+    assert performance(backtest(plans, bars))["sessions"] == 4
+    assert "cash $100,000, a stop loses 1 % of equity, a position is at most 10 % of it" in repr(alone)
+    with pytest.raises(InputError, match="a span with all plans"):
+        backtest(plans, bars, start=days[2], end=days[3])
+
+
+def test_r_by_the_plan_and_r_by_the_fill():
+    from catalyst.backtest import backtest
+
+    bars = quiet([49.0, 49.0])
+    bars.iloc[3:, :4] = [44.0, 44.1, 43.9, 44.0]
+    bars.iloc[3, :4] = [46.0, 46.1, 44.9, 45.5]  # Through the stop, not beyond it at the open
+    plans = pd.DataFrame([PLAN | dict(decided_at=DAYS[0].opens)])
+    t = backtest(plans, bars, FREE).trades.iloc[0]
+    assert (t.entry_price, t.exit_price, t.exit_reason) == (49.0, 45.0, "stop")
+    assert t.r_multiple == pytest.approx(-0.8) and t.r_of_fill == pytest.approx(-1.0)
 
 
 def test_costs_are_on_and_printed():

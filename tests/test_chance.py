@@ -111,7 +111,44 @@ def test_chance_entries_keep_security_length_and_session(bars):
         assert t.first in p and len(p) == 10 * 23
         assert (ids[p] == ids[t.first]).all() and (day[p + 3] == day[p]).all()
     for t, p in zip(held.itertuples(), entries(held, bars, day, same_session=True), strict=True):
-        assert t.first in p and len(p) == 23 and (day[p] == day[t.first]).all()
+        assert t.first == p.min() and (day[p] == day[t.first]).all()
+        assert p.max() % 26 == 22  # The last bar from which four are left
+
+
+def dips(bars, fall=-0.006, length=4):
+    "A rule without skill that chooses its sessions by their fall: one trade at the first bar after it"
+    ids, ts = (bars.index.get_level_values(i) for i in (0, 1))
+    day, rows = sessions_and_slots(ts)[0], []
+    close, open_ = bars.close.to_numpy(), bars.open.to_numpy()
+    starts = np.flatnonzero(np.r_[True, (ids[1:] != ids[:-1]) | (day[1:] != day[:-1])])
+    for a in starts:
+        low = np.flatnonzero(close[a : a + 26 - length - 4] / open_[a] - 1 < fall)
+        if len(low):
+            i = a + low[0] + 1
+            rows.append((ids[i], "long", ts[i], ts[i + length - 1] + pd.Timedelta("15min")))
+    return pd.DataFrame(rows, columns=["security_id", "side", "entry_at", "exit_at"])
+
+
+def test_chance_a_session_chosen_by_its_fall_gives_no_advantage():
+    "guard: a rule that buys dips and loses had p = 0.001, because its doubles bought before the dip"
+    found = []
+    for seed in range(16):
+        market = walk(26 * 12, seed=100 + seed, ids=(1, 2, 3))
+        luck = random_entries(dips(market), market, draws=99, seed=seed, same_session=True)
+        found.append(luck.p_value)
+        assert "trades" in luck.text()
+    assert 0.3 < np.mean(found) < 0.7 and np.mean(np.array(found) <= 0.1) < 0.35, found
+
+
+def test_chance_says_on_how_many_trades_and_refuses_those_without_a_choice(bars):
+    assert "(40 trades)" in random_entries(trades_of(bars), bars, draws=9).text()
+    late = trades_of(bars, pick=lambda able: [22, 48])
+    with pytest.raises(InputError, match="2 that leave no other entry"):
+        random_entries(late, bars, draws=9, same_session=True)
+    mixed = trades_of(bars, pick=lambda able: [22, 30])
+    assert "2 trades, 1 of them without another entry" in random_entries(mixed, bars, draws=9, same_session=True).text()
+    with pytest.raises(InputError, match="trades.entry_at"):
+        random_entries(mixed.assign(entry_at=mixed.entry_at.dt.tz_localize(None)), bars)
 
 
 def test_chance_an_overnight_trade_has_overnight_doubles(bars):

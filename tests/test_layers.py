@@ -10,7 +10,7 @@ ROOT, PKG = Path(__file__).parents[1], "catalyst"
 HOME = {  # foreign package -> the modules that may import it
     "sqlalchemy": {"store"},
     "psycopg": {"store"},
-    "alpaca": {"alpaca_api", "alpaca_streams"},
+    "alpaca": {"alpaca_api", "alpaca_news", "alpaca_streams"},
     "vectorbt": {"backtest"},
     "sklearn": {"discover", "validate", "calibration", "models"},
     "talib": {"indicators", "patterns", "turns", "candles"},

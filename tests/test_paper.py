@@ -98,6 +98,32 @@ def simple(
     )
 
 
+def trailing(name="t1", side=Side.SELL, quantity=100, trail="2.00"):
+    return OrderRequest(
+        name,
+        "AAPL",
+        side,
+        D(quantity),
+        OrderType.TRAILING_STOP,
+        TimeInForce.GTC,
+        trail_price=D(trail),
+    )
+
+
+def pair(name="p1", side=Side.SELL, quantity=100, target="105.00", stop="98.00"):
+    return OrderRequest(
+        name,
+        "AAPL",
+        side,
+        D(quantity),
+        OrderType.LIMIT,
+        TimeInForce.GTC,
+        OrderClass.OCO,
+        limit_price=D(target),
+        stop_loss_price=D(stop),
+    )
+
+
 @pytest.fixture
 def desk():
     "A function that opens a broker on given bars, at the open, and steps it"
@@ -296,10 +322,8 @@ def test_refusals_are_alpacas(desk):
         (bracket("x1", symbol="NOPE"), "not found"),
         (bracket("x2", symbol="HALT"), "not tradable"),
         (bracket("x3", quantity=2_000), "insufficient buying power"),
-        (
-            simple("x4", side=Side.BUY, kind=OrderType.STOP_LIMIT, limit="101.00", stop="100.00"),
-            "not simulated",
-        ),
+        (trailing("x4", trail="100.00", quantity=1), "must be less than the price"),
+        (pair("x7"), "oco orders must be exit orders"),
     ]
     for order, why in cases:
         with pytest.raises(Refused, match=why):
@@ -419,3 +443,216 @@ def test_an_account_never_goes_back(desk):
     before = broker.order_by_client_id("e1")
     assert broker.advance(OPEN + SLOT) == [] and broker.order_by_client_id("e1") == before
     assert broker.store.value("select advanced_to from paper.accounts") == clock.now()
+
+
+# ------------------------------------------------------------------------------------ trailing stops, stop-limits, pairs of exits
+
+
+OLD_FILLS = "fd934b78df4c14d983ade72bd4810b45ea2f47183c81b8ca7328f7ff0ba1a481"
+
+
+def some_orders(rng):
+    "Orders of the three kinds that there have always been, alone and as brackets"
+    for i in range(60):
+        side, kind = rng.choice(list(Side)), rng.choice(["market", "limit", "stop"])
+        sign, level = (1 if side == Side.BUY else -1), D(rng.randrange(9_700, 10_300)) / 100
+        prices = {"limit": {"limit_price": level}, "stop": {"stop_price": level}}.get(kind, {})
+        exits = dict(
+            order_class=OrderClass.BRACKET,
+            target_price=level + sign * 2,
+            stop_loss_price=level - sign,
+        )
+        more = (exits if rng.random() < 0.6 else {}) | prices
+        yield OrderRequest(
+            f"o{i}",
+            "AAPL",
+            side,
+            D(rng.randrange(1, 300)),
+            OrderType(kind),
+            TimeInForce.GTC,
+            **more,
+        )
+
+
+def test_orders_of_the_old_kinds_fill_as_they_always_did():
+    "The digest was made by the matching of issue 5, before trailing stops, stop-limits and pairs"
+    import hashlib
+    import random
+
+    from catalyst.paper import _nested
+
+    rng, config, text = random.Random(6), Config({"commission_per_share": 0.005}), []
+    for order in some_orders(rng):
+        group, price = _nested(order, "x", OPEN), D(100)
+        for slot in range(12):
+            low, mid, high = sorted(price + D(rng.randrange(-250, 251)) / 100 for _ in range(3))
+            price = rng.choice([low, mid, high])
+            here = bar(mid, high, low, volume=rng.choice([0, 400, 2_000, 10**6]), slot=slot)
+            group = next(iter(fill_bar([group], here, config)), group)
+        for o in (group, *group.legs):
+            text += [(o.broker_order_id, str(o.status), o.quantity, o.ended_at, o.fills)]
+    assert sum(len(row[-1]) for row in text) > 100
+    assert hashlib.sha256(repr(text).encode()).hexdigest() == OLD_FILLS
+
+
+def test_a_trailing_stop_follows_the_best_price_and_never_goes_back(desk):
+    rows = [
+        ("AAPL", 0, 100, 101, 99.5, 101, 10**6),
+        ("AAPL", 1, 101, 104, 100, 103, 10**6),
+        ("AAPL", 2, 103, 103.5, 102.5, 103, 10**6),
+        ("AAPL", 3, 103, 103, 101, 101, 10**6),
+        ("AAPL", 4, 101, 101, 90, 90, 10**6),
+    ]
+    broker, clock = desk(rows, Config({"half_spread_bps": 0}))
+    broker.submit(simple("in", side=Side.BUY))
+    step(broker, clock)
+    told = broker.submit(trailing())
+    assert (told.status, told.stop_price, told.trail_price) == ("accepted", 99, 2)
+    stops = []
+    for _ in range(2):
+        step(broker, clock)
+        stops.append(broker.order_by_client_id("t1").stop_price)
+    assert stops == [102, 102]
+    [fill] = step(broker, clock)
+    assert (fill.price, fill.filled_at) == (102, OPEN + SLOT * 4) and broker.positions() == []
+
+
+@given(st.sampled_from(list(Side)), st.lists(st.tuples(CENT, CENT, CENT), min_size=1, max_size=8))
+def test_a_trailing_stop_is_never_drawn_in_afterwards(side, path):
+    "A fill is at a level that the bars before it, and its own open, had left; the bar's own extreme does not help"
+    sign = {Side.BUY: 1, Side.SELL: -1}[side]
+    order = replace(resting(side, OrderType.TRAILING_STOP, None), stop_price=None, trail_price=D(2))
+    best, config = None, Config({"half_spread_bps": 0})
+    for slot, prices in enumerate(path):
+        low, mid, high = sorted(prices)
+        best = mid if best is None else max(best * -sign, mid * -sign) * -sign
+        here = bar(mid, high, low, slot=slot)
+        [after] = fill_bar([order], here, config) or [order]
+        if after.fills:
+            level, paid = best + sign * 2, after.fills[0].price
+            assert paid == (level if mid * sign < level * sign else mid)
+            return
+        assert ({Side.BUY: high, Side.SELL: low}[side] - best) * sign < 2
+        best = max(best * -sign, {Side.BUY: low, Side.SELL: high}[side] * -sign) * -sign
+        assert after.stop_price == best + sign * 2
+        order = after
+
+
+def test_a_stop_limit_waits_for_its_touch_and_never_pays_beyond_its_limit(desk):
+    rows = [
+        ("AAPL", 0, 100, 101, 96, 97, 10**6),
+        ("AAPL", 1, 96, 97, 95.5, 96, 10**6),
+        ("AAPL", 2, 90, 91, 89, 90, 10**6),
+        ("AAPL", 3, 90, 94.75, 90, 94, 10**6),
+    ]
+    broker, clock = desk(rows)
+    broker.submit(simple("in", side=Side.BUY))
+    step(broker, clock)
+    ask = simple("sl", kind=OrderType.STOP_LIMIT, tif=TimeInForce.GTC, stop="95.00", limit="94.50")
+    assert broker.submit(ask).status == "held"
+    seen = [(len(step(broker, clock)), broker.order_by_client_id("sl").status) for _ in range(2)]
+    assert seen == [(0, "held"), (0, "accepted")]
+    [fill] = step(broker, clock)
+    assert fill.price == D("94.50") and broker.positions() == []
+
+
+def test_guard_05_a_pair_of_exits_holds_the_shares_once_and_one_ends_the_other(desk):
+    rows = [
+        ("AAPL", 0, 100, 101, 99, 100, 10**6),
+        ("AAPL", 1, 104, 106, 103, 105, 10**6),
+        ("AAPL", 2, 100, 106, 90, 95, 10**6),
+    ]
+    broker, clock = desk(rows)
+    broker.submit(simple("in", side=Side.BUY))
+    step(broker, clock)
+    told = broker.submit(pair())
+    assert [(o.order_type, o.status) for o in (told, *told.legs)] == [
+        ("limit", "accepted"),
+        ("stop", "held"),
+    ]
+    with pytest.raises(Refused, match="available: 0"):
+        broker.submit(simple("out"))
+    step(broker, clock, 2)
+    told = broker.order_by_client_id("p1")
+    assert [o.status for o in (told, *told.legs)] == ["filled", "canceled"]
+    assert told == broker.orders()[-1] and broker.positions() == []
+
+
+def test_a_pair_that_is_touched_on_both_sides_is_stopped_out(desk):
+    rows = [("AAPL", 0, 100, 101, 99, 100, 10**6), ("AAPL", 1, 100, 106, 97, 100, 10**6)]
+    broker, clock = desk(rows)
+    broker.submit(simple("in", side=Side.BUY))
+    step(broker, clock)
+    broker.submit(pair())
+    [fill] = step(broker, clock)
+    told = broker.order_by_client_id("p1")
+    assert [o.status for o in (told, *told.legs)] == ["canceled", "filled"] and fill.price < 98
+
+
+def test_a_partly_filled_pair_never_sells_more_than_it_holds_and_can_be_cancelled(desk):
+    rows = [
+        ("AAPL", 0, 100, 101, 99, 100, 10**6),
+        ("AAPL", 1, 104, 106, 103, 105, 400),
+        ("AAPL", 2, 97, 98, 96, 97, 300),
+        ("AAPL", 3, 97, 98, 96, 97, 300),
+    ]
+    broker, clock = desk(rows)
+    broker.submit(simple("in", side=Side.BUY))
+    step(broker, clock)
+    broker.submit(pair())
+    step(broker, clock, 2)
+    target, [stop] = (o := broker.order_by_client_id("p1")), o.legs
+    assert (target.status, target.filled_quantity) == ("canceled", 40)
+    assert (stop.status, stop.quantity, stop.filled_quantity) == ("partially_filled", 60, 30)
+    with pytest.raises(Refused, match="available: 0"):
+        broker.submit(simple("out", quantity=30))
+    broker.cancel(stop.broker_order_id)
+    broker.submit(simple("out", quantity=30))
+    step(broker, clock)
+    assert broker.positions() == []
+
+
+@pytest.mark.parametrize("kind", ["market", "limit", "stop", "stop_limit"])
+def test_a_bracket_is_entered_by_any_kind_of_order(desk, kind):
+    prices = {
+        "limit": dict(limit="100.50"),
+        "stop": dict(stop="100.50"),
+        "stop_limit": dict(stop="100.50", limit="100.80"),
+    }
+    entry = simple("e", Side.BUY, kind=OrderType(kind), tif=TimeInForce.GTC, **prices.get(kind, {}))
+    entry = replace(
+        entry, order_class=OrderClass.BRACKET, target_price=D("105"), stop_loss_price=D("98")
+    )
+    broker, clock = desk(flat(slots=2) + [("AAPL", 2, 104, 106, 103, 105, 10**6)])
+    broker.submit(entry)
+    step(broker, clock, 3)
+    told = broker.order_by_client_id("e")
+    assert [o.status for o in (told, *told.legs)] == ["filled", "filled", "canceled"]
+    with pytest.raises(Refused, match="must be simple"):
+        broker.submit(
+            replace(
+                trailing("t"),
+                side=Side.BUY,
+                order_class=OrderClass.BRACKET,
+                target_price=D("105"),
+                stop_loss_price=D("98"),
+            )
+        )
+
+
+def test_the_new_orders_do_not_depend_on_how_often_we_look(desk):
+    rows = [("AAPL", i, 100 + i, 102 + i, 99 + i, 101 + i, 700) for i in range(5)]
+    rows += [("AAPL", 5 + i, 103 - i, 104 - i, 100 - i, 102 - i, 700) for i in range(4)]
+    seen = []
+    for name, stops in (("a", range(2, 10)), ("b", (9,)), ("c", (3, 3, 6, 9))):
+        broker, clock = desk(rows)
+        broker = PaperBroker(broker.store, broker.feed, clock, Config(), account=name)
+        broker.submit(simple("in", side=Side.BUY, quantity=60))
+        step(broker, clock)
+        broker.submit(trailing(quantity=60, trail="3.00"))
+        for i in stops:
+            clock.move(OPEN + SLOT * i)
+            broker.advance(clock.now())
+        order = broker.order_by_client_id("t1")
+        seen.append((order.status, order.stop_price, [(f.price, f.filled_at) for f in order.fills]))
+    assert seen[0] == seen[1] == seen[2] and seen[0][0] == "filled"

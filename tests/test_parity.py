@@ -148,6 +148,17 @@ def test_parity_levels_come_from_the_plans():
     )  # levels that are not given are compared with nothing
 
 
+def test_parity_says_what_each_cause_is_worth_and_names_holes():
+    "guard: a profit that differed by 837 dollars, nearly all of it from refused repeats, was one number"
+    day = frame(one(1), one(2, **NONE, verdict="refused", refused_for="positions"))
+    test = frame(one(1, exit_price=21.0, pnl=100.0), one(2, pnl=837.0)).assign(holes=[3, 0])
+    told = text(compare(day, test))
+    assert "profit differs by +737.00 dollars: +837.00 refused, -100.00 fill" in told
+    assert "3 bars were missing" in told and told.count("were missing") == 1
+    with pytest.raises(InputError, match="day.decided_at: received"):
+        compare(day.assign(decided_at=day.decided_at.dt.tz_localize(None)), test)
+
+
 def test_parity_enums_categories_and_refusals():
     from catalyst.core import PositionSide
 

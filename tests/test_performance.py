@@ -64,7 +64,7 @@ def test_no_trades_and_flat_equity_give_no_ratio():
     flat = pd.Series(1e5, pd.date_range("2025-01-02 21:00", periods=9, freq="B", tz="UTC"))
     p = performance(trades=empty, equity=flat, cash=1e5)
     assert all(
-        math.isnan(p[k])
+        p[k] is None and p["null_reason"][k]
         for k in (
             "win_rate",
             "sharpe",
@@ -74,6 +74,52 @@ def test_no_trades_and_flat_equity_give_no_ratio():
             "probabilistic_sharpe",
         )
     )
+
+
+def trades(n, r=1.0):
+    return pd.DataFrame(
+        dict(quantity=10.0, pnl=r, r_multiple=r, fees=0.0, slippage=0.0), index=range(n)
+    )
+
+
+def test_padding_before_and_after_the_span_changes_no_ratio():
+    "guard: bars that were read to warm up made 27 sessions of July's 22"
+    from catalyst.clock import get_session, sessions_between
+
+    july = (get_session("2025-07-01").day, get_session("2025-07-31").day)
+    inside = [pd.Timestamp(s.closes) for s in sessions_between(*july)]
+    before = [pd.Timestamp(s.closes) for s in sessions_between(get_session("2025-06-20").day, july[0])][:-1]
+    value = 1e5 * np.cumprod(1 + np.random.default_rng(3).normal(0.001, 0.01, len(inside)))
+    bare = pd.Series(value, pd.DatetimeIndex(inside))
+    padded = pd.concat([pd.Series(1e5, pd.DatetimeIndex(before)), bare])
+    one, two = (performance(trades=trades(30), equity=e, cash=1e5, span=july) for e in (bare, padded))
+    assert one == two and one["sessions"] == 22 and one["sharpe"] is not None
+    assert one["sharpe"] == pytest.approx(performance(trades=trades(30), equity=bare, cash=1e5)["sharpe"])
+    cut = performance(trades=trades(30), equity=padded[:-5], cash=1e5, span=july)
+    assert cut["sessions"] == 22  # Idle days at the end of the span count
+
+
+def test_ratios_from_too_little_are_null_with_a_reason():
+    "guard: one trade on one day had a Sharpe ratio of 6.48"
+    days = pd.date_range("2025-01-02 21:00", periods=40, freq="B", tz="UTC")
+    value = pd.Series(1e5 + np.arange(40) + 3.0 * (np.arange(40) % 3), days)
+    few = performance(trades=trades(40), equity=value[:19], cash=1e5)
+    assert few["sharpe"] is None and few["null_reason"]["sharpe"] == "19 sessions, 20 are needed"
+    thin = performance(trades=trades(9), equity=value, cash=1e5)
+    assert thin["calmar"] is None and "9 trades" in thin["null_reason"]["calmar"]
+    enough = performance(trades=trades(10), equity=value[:20], cash=1e5)
+    assert enough["sharpe"] is not None and "sharpe" not in enough["null_reason"]
+    import json
+
+    json.dumps(thin, allow_nan=False)
+
+
+def test_the_interval_of_mean_r_knows_that_a_day_is_shared():
+    from catalyst.performance import mean_interval
+
+    r, day = np.repeat([1.0, -1.0, 1.0, -1.0], 25), np.repeat(range(4), 25)
+    alone, shared = (np.ptp(mean_interval(r, g)) for g in (None, day))
+    assert shared > 4 * alone and np.isnan(mean_interval([1.0, 2.0], [1, 1])).all()
 
 
 def test_months_compound_to_the_year():
@@ -86,3 +132,28 @@ def test_months_compound_to_the_year():
         table.year.to_numpy()
     )
     assert np.prod(1 + table.year) == pytest.approx(np.prod(1 + r))
+
+
+def test_the_sheet_says_what_its_numbers_rest_on(tmp_path):
+    from types import SimpleNamespace
+
+    from catalyst.core import InputError
+    from catalyst.costs import Costs
+    from catalyst.tearsheet import page_path, tearsheet
+
+    days = pd.date_range("2025-06-20 20:00", periods=60, freq="B", tz="UTC")
+    draw = np.random.default_rng(5).normal(0.001, 0.01, 60)
+    value = pd.Series(np.r_[np.full(10, 1e5), 1e5 * np.cumprod(1 + draw[10:])], days, name="equity")
+    t = trades(12).assign(r_multiple=np.tile([1.0, -1.1], 6), pnl=5.0, side="long", exit_reason="target", exit_price=1.0)
+    t = t.assign(decided_at=days[20:32], security_id=1, setup="x", entry_price=1.0, holes=1)
+    result = SimpleNamespace(trades=t, equity=value, exposure=value * 0, cash=1e5, costs=Costs(), span=(days[10].date(), days[-1].date()), account="account: cash $100,000")  # fmt: skip
+    cells = pd.DataFrame([[0.5]], index=pd.Index([1], name="a"), columns=pd.Index([2], name="b"))
+    page = tearsheet(result, tmp_path / "s.html", heat=cells, heat_counts=cells * 0 + 7, trials=12, spread=0.002)
+    text = page.read_text("utf-8").split("<script>")[0]
+    for told in ("mean R of 12, 95 %:", "Deflated Sharpe, the best of 12 trials", "n = 7", "Decided, New York",
+                 "account: cash $100,000", "met holes: 12 bars were missing", "2025-07-07 to 2025-09-11"):  # fmt: skip
+        assert told in text, told
+    assert ">Jun<" in text and "+0.00" not in text
+    for wrong in ("nowhere/x.html", tmp_path):
+        with pytest.raises(InputError, match="a folder that exists"):
+            page_path(wrong)

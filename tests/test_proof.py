@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 
 from catalyst import proof
+from catalyst.bars import import_bars
 from catalyst.clock import get_session, slots
 from catalyst.core import InputError
-from catalyst.proof import last_sessions, proof_commands, read_files
+from catalyst.plans import SETUPS
+from catalyst.proof import last_sessions, proof_commands, read_files, take_rules
+from catalyst.replay import ReplayFeed
 
 
 def asked(*words):
@@ -100,3 +103,146 @@ def test_calibration_counts_first_when_told_and_writes_its_page(
     )
     assert a.call(a) == 0 and json.loads(capsys.readouterr().out) == []
     assert "No outcome is known yet." in (tmp_path / "w.html").read_text()
+
+
+# What a stranger found
+
+RULE = """
+from catalyst.plans import Idea, setup
+
+@setup("own_rule", need=("vwap",), default_on=False)
+def own_rule(row, config):
+    return Idea("long", row["close"], fit=0.5)
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    "A file with one rule, forgotten afterwards"
+    path, before = tmp_path / "mine.py", dict(SETUPS)
+    path.write_text(RULE)
+    yield path
+    SETUPS.clear()
+    SETUPS.update(before)
+
+
+@pytest.fixture
+def home(scratch, tmp_path, monkeypatch):
+    "A home with ten sessions of two securities"
+    days = [d.date().isoformat() for d in pd.bdate_range("2025-07-28", "2025-08-14")]
+    path = some_bars(tmp_path / "home.csv", days)
+    feed = ReplayFeed(tmp_path / "home.csv", None, timeframe="15min")
+    end = get_session(days[-1]).ends
+    told = feed.bars(None, "15min", get_session(days[0]).starts, end, end)
+    import_bars(scratch, told, "15min", "file", end)
+    monkeypatch.setattr(proof, "open_home", lambda a: scratch)
+    (tmp_path / "catalyst.toml").write_text(
+        "[parameters]\nhalf_spread_bps = 200.0\nmin_confidence = 0.0\nmax_stop_distance_pct = 0.5\n"
+    )
+    return scratch, str(tmp_path), path
+
+
+def judge(home, own, capsys, *more):
+    a = asked("backtest", "--rules", str(own), "--home", home[1], "--json", *more)
+    assert a.call(a) == 0
+    return json.loads(capsys.readouterr().out, parse_constant=lambda c: pytest.fail(c))
+
+
+def test_idea01_02_21_a_backtest_takes_the_home_the_span_and_a_rule_from_a_file(home, own, capsys):
+    told = judge(home, own, capsys, "--from", "2025-08-08", "--to", "2025-08-14")
+    assert told["rules"] == "own_rule" and told["plans"] == 10
+    assert "half-spread 200 bp" in told["costs"], "the configuration of the home counts"
+    assert told["sessions"] == 5, "the span asked for is the span judged"
+    assert "5 minutes after the open to 60" in told["limits"]
+    assert "not applied: max_positions 5" in told["limits"]
+    assert told["below_min_confidence"] == told["rules_failed"] == 0
+    wider = judge(home, own, capsys, "--from", "2025-08-02", "--to", "2025-08-14")
+    assert wider["sessions"] == 9, "a weekend at the edge is no session"
+
+
+def test_idea18_nothing_stored_no_session_and_no_plan_are_three_lines(home, own, scratch):
+    calls = [
+        (("--from", "2025-08-09", "--to", "2025-08-10"), "a span with sessions"),
+        (("--from", "2024-08-12", "--to", "2024-08-12"), "a span with stored bars"),
+        (("--from", "2025-08-13", "--to", "2025-08-13"), "saw a plan; there are bars"),
+    ]
+    for days, said in calls:
+        a = asked("backtest", *days, "--home", home[1])
+        with pytest.raises(InputError, match=said):
+            a.call(a)
+    scratch.run("delete from trading_history")
+    with pytest.raises(InputError, match="catalyst import bars"):
+        a.call(a)
+
+
+def test_idea20_a_page_that_cannot_be_written_is_told_before_the_work(monkeypatch):
+    monkeypatch.setattr(proof, "open_home", lambda a: pytest.fail("the work has begun"))
+    days = ("--from", "2025-08-13", "--to", "2025-08-13")
+    for words in (("backtest", *days), ("calibration",)):
+        a = asked(*words, "--page", "no/where/x.html")
+        with pytest.raises(InputError, match="--page: received 'no/where/x.html'"):
+            a.call(a)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "a Python file that registers setups"),
+        ("x = 1", "a file that registers setups"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("def f(:", "SyntaxError"),
+        (RULE.replace("own_rule", "gap_fade"), "setup gap_fade: .*replace=True"),
+    ],
+)
+def test_idea21_a_file_of_rules_that_cannot_be_used_is_one_line(own, text, said):
+    own.unlink() if text is None else own.write_text(text)
+    before = dict(SETUPS)
+    with pytest.raises(InputError, match=said) as e:
+        take_rules(str(own))
+    assert "\n" not in str(e.value) and SETUPS == before
+
+
+def test_idea03_21_lookahead_asks_a_rule_of_a_file_and_fails_one_that_reads_a_frame(
+    tmp_path, own, capsys
+):
+    bars = some_bars(tmp_path / "b.csv")
+    words = ["validate", "lookahead", "--bars", bars, "--session", "2025-08-13", "--every", "390"]
+    words += ["--rules", str(own)]
+    a = asked(*words)
+    assert a.call(a) == 0
+    told = capsys.readouterr().out
+    assert "setups asked:" in told and "own_rule" in told and "gap_fade" in told
+    peek = 'import pandas as pd\nALL = pd.read_csv(r"%s")\n' % bars
+    body = 'return Idea("long", row["close"], fit=float(ALL.close.max() > row["close"]) / 2)'
+    own.write_text(peek + RULE.replace('return Idea("long", row["close"], fit=0.5)', body))
+    a = asked(*words, "--setup", "own_rule")
+    assert a.call(a) == 1
+    told = capsys.readouterr().out
+    assert "setup asked: own_rule" in told
+    assert "UNJUDGEABLE rule own_rule can see global ALL: a DataFrame" in told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("lookahead", "--session", "foo"),
+        ("lookahead", "--every", "0"),
+        ("lookahead", "--every", "-5"),
+        ("lookahead", "--sessions", "0"),
+        ("lookahead", "--timeframe", "7min"),
+        ("lookahead", "--symbols", "ACM", "ZZZZ"),
+        ("lookahead", "--setup", "moonshot"),
+        ("warmup", "--sessions", "0"),
+    ],
+)
+def test_idea15_a_mistake_is_never_the_status_of_a_leak(tmp_path, words):
+    group = "analyse" if words[0] == "warmup" else "validate"
+    a = asked(group, words[0], "--bars", some_bars(tmp_path / "b.csv"), *words[1:])
+    with pytest.raises(InputError, match=f"{words[1].strip('-')}|timeframe"):
+        a.call(a)
+
+
+def test_idea27_a_home_without_a_day_says_what_to_do(scratch, capsys, monkeypatch):
+    monkeypatch.setattr(proof, "open_home", lambda a: scratch)
+    a = asked("calibration", "--asof", "2025-08-14T02:00:00Z")
+    assert a.call(a) == 0 and "catalyst day" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 "Signals: levels on their sides, no number made up, one decision whatever the order"
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -17,6 +17,7 @@ from catalyst.signals import (
     CONFIDENCE,
     SETUPS,
     SIGNAL_FEATURES,
+    Account,
     Idea,
     Plan,
     Setup,
@@ -489,10 +490,125 @@ def test_plans_as_a_frame_lead_back_to_the_plans():
     assert (
         list(table.columns)
         == (
-            "plan_id security_id setup side entry_type entry_price stop_price target_price confidence calibrated decided_at expires_at score"
+            "plan_id security_id setup side entry_type entry_price stop_price target_price confidence calibrated decided_at expires_at score stop_rule"
         ).split()
     )
     assert [plans[i].security_id for i in table.plan_id] == table.security_id.tolist()
     assert str(table.decided_at.dtype) == "datetime64[us, UTC]" and table.calibrated.dtype == bool
     assert sorted(table.side) == ["long", "short"]
     assert len(plans_frame([])) == 0
+
+
+# What a stranger found
+
+
+def asked_alone(rule, config=ANY, need=(), change=None):
+    return decide(frame(change or {}), config, setups={"mine": Setup("mine", need, rule)})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("volume_ratio", "did you mean 'relative_volume'"), ("rvol", "'relative_volume'"), ("sentiment", "'tone'"), ("adx_14", "an indicator that features do not carry")],
+)  # fmt: skip
+def test_idea09_a_hint_goes_by_meaning_and_not_by_letters(name, said):
+    with pytest.raises(InputError, match=said) as e:
+        asked_alone(lambda row, config: "no", need=(name,))
+    assert "'volume'?" not in str(e.value)
+    with pytest.raises(InputError, match=said):
+        asked_alone(lambda row, config: row[name] > 2)
+
+
+def test_idea12_levels_on_the_wrong_side_are_refused_and_not_replaced():
+    for side, level in ((PositionSide.LONG, 21.0), (PositionSide.SHORT, 19.0)):
+        with pytest.raises(InputError, match=f"mine: idea: received 'wrong_at {level:.4f}'"):
+            asked_alone(
+                lambda row, c, s=side, x=level: Idea(s, row["close"], fit=0.5, wrong_at=x)
+            )
+    with pytest.raises(InputError, match="mine: received 'entry_price 40.0000'; allowed: within"):
+        asked_alone(lambda row, c: Idea(PositionSide.LONG, row["close"] * 2, fit=0.5))
+
+
+def test_idea12_a_break_whose_level_was_passed_keeps_its_plain_stop():
+    p = only({**BREAK, "pattern_stop": 20.5, "support_level": 19.905}, ANY)
+    (p,) = decide(
+        frame({**BREAK, "pattern_stop": 20.5, "support_level": 19.905}),
+        ANY,
+        setups={"o": SETUPS["opening_range_catalyst"]},
+    )
+    assert p.terms["stop_rule"] == "2 ATR"
+    assert p.entry_price - p.stop_price == pytest.approx(2 * GOOD["atr_14"])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ZeroDivisionError("x"), "ZeroDivisionError: x"), (AttributeError("y"), "AttributeError: y"), (ValueError("z"), "ValueError: z"), (KeyError("close"), "KeyError: 'close'")],
+)  # fmt: skip
+def test_idea16_a_rule_that_raises_is_named_with_security_and_instant(error, said):
+    def rule(row, config):
+        raise error
+
+    with pytest.raises(
+        InputError, match=f"setup mine: {said}; security 1 at 20..-..-.. ..:.. UTC"
+    ) as e:
+        asked_alone(rule)
+    assert "\n" not in str(e.value)
+
+
+def test_idea16_an_account_counts_failures_and_goes_on():
+    def rule(row, config):
+        if row["security_id"] == 2:
+            raise ZeroDivisionError("none")
+        return Idea(PositionSide.LONG, row["close"], fit=0.5)
+
+    account = Account()
+    rows = frame({}, {}, {})
+    plans = decide(rows, ANY, setups={"mine": Setup("mine", (), rule)}, account=account)
+    assert [p.security_id for p in plans] == [1, 3]
+    assert (account.calls["mine"], account.failed["mine"]) == (3, 1)
+    assert "security 2 at" in account.first["mine"]
+
+
+def test_idea23_a_rule_says_its_stop_and_target_exactly():
+    near = {"support_level": 19.905}  # Would move a plain stop
+    idea = lambda **levels: lambda row, c: Idea(PositionSide.LONG, row["close"], fit=0.5, **levels)
+    (p,) = asked_alone(idea(stop_atr=1.5, target_r=2.0), change=near)
+    assert p.entry_price - p.stop_price == pytest.approx(1.5 * GOOD["atr_14"])
+    assert p.reward_risk == pytest.approx(2.0) and p.stop_rule == "1.5 ATR"
+    (p,) = asked_alone(idea(target_atr=5.0), change={"support_level": None})
+    assert p.target_price - p.entry_price == pytest.approx(5 * GOOD["atr_14"])
+    assert plans_frame([p]).stop_rule.tolist() == ["2 ATR"]
+    for wrong in ({"stop_atr": -1.0}, {"stop_atr": 1.0, "wrong_at": 19.0}, {"target_r": 1.0, "target_atr": 1.0}):  # fmt: skip
+        with pytest.raises(InputError, match="idea: received"):
+            asked_alone(idea(**wrong))
+
+
+def test_idea23_what_min_confidence_drops_is_counted():
+    account = Account()
+    weak = frame({}, {})
+    rule = {"mine": Setup("mine", (), lambda row, c: Idea(PositionSide.LONG, row["close"], 0.0))}
+    assert decide(weak, Config({"min_confidence": 0.99}), setups=rule, account=account) == []
+    assert {(i, s) for _, i, s in account.weak} == {(1, "mine"), (2, "mine")}
+
+
+def test_idea29_a_rule_of_ours_is_replaced_only_when_asked():
+    mine = lambda row, config: "no"
+    known = {"news_breakout": SETUPS["news_breakout"]}
+    with pytest.raises(InputError, match="setup news_breakout: .*replace=True"):
+        setup("news_breakout", into=known)(mine)
+    assert known["news_breakout"] is SETUPS["news_breakout"]
+    setup("news_breakout", into=known, replace=True)(mine)
+    assert known["news_breakout"].rule is mine
+    setup("news_breakout", into=known)(mine)  # One's own is replaced, as rerunning a cell should
+
+
+def test_idea05_a_plan_without_a_zone_or_a_side_is_refused():
+    (p,) = asked_alone(lambda row, c: Idea(PositionSide.LONG, row["close"], fit=0.5))
+    for wrong, said in (
+        ({"decided_at": p.decided_at.replace(tzinfo=None)}, "decided_at: received"),
+        ({"expires_at": p.decided_at.replace(year=2020)}, "plan: received 'expires_at"),
+        ({"side": "buy"}, "position side: received 'buy'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            replace(p, **wrong)
+    with pytest.raises(InputError, match="setups: received"):
+        decide(frame({}), ANY, setups=["news_breakout"])

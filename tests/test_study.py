@@ -12,7 +12,7 @@ from catalyst.bars import import_bars
 from catalyst.clock import get_session, parse_instant, session_offset, slots
 from catalyst.clockwork import suspended
 from catalyst.config import Config
-from catalyst.core import InputError, Settings, World
+from catalyst.core import InputError, PositionSide, Settings, World
 from catalyst.desk import look, open_desk
 from catalyst.dims import securities
 from catalyst.features import features
@@ -23,6 +23,7 @@ from catalyst.news import read_news
 from catalyst.newsfiles import NewsFile
 from catalyst.panel import as_instants
 from catalyst.patterns import detect
+from catalyst.plans import Idea, Setup
 from catalyst.peers import PEER_COLUMNS
 from catalyst.ports import NEWS_COLUMNS
 from catalyst.schema import scratch_store
@@ -227,7 +228,7 @@ def test_spans_grids_and_switches(filled):
     rows = study(filled, DAY.day, DAY.day, config=off)
     assert rows.pattern_type.isna().all() and rows.news_age_minutes.max() < 120
     for wrong in ({"every": 0}, {"every": 400}, {"timeframe": "7min"}):
-        with pytest.raises((InputError, ValueError)):
+        with pytest.raises(InputError):
             study(filled, DAY.day, DAY.day, **wrong)
     with pytest.raises(InputError, match="not after"):
         study(filled, DAY.day, date(2025, 8, 1))
@@ -249,11 +250,77 @@ def test_trials_decide_each_instant_alone(filled):
         p.decided_at == min(q.decided_at for q in plans if (q.security_id, q.setup) == n)
         for p, n in zip(first, names, strict=True)
     )
-    told = trials(filled, DAY.day, DAY.day, EAGER)
-    assert len(told) == len(first) and len(
-        trials(filled, DAY.day, DAY.day, EAGER, once=False)
-    ) == len(plans)
+    told = trials(filled, DAY.day, DAY.day, EAGER, desk_hours=False)
+    every = trials(filled, DAY.day, DAY.day, EAGER, once=False, desk_hours=False)
+    assert len(told) == len(first) and len(every) == len(plans)
     assert told.decided_at.tolist() == [p.decided_at for p in first]
+
+
+BUY = lambda row, config: Idea(PositionSide.LONG, row["close"], fit=0.5)
+
+
+def mine(rule):
+    return {"mine": Setup("mine", (), rule)}
+
+
+def test_idea13_trials_enter_when_the_desk_may(filled):
+    "Nothing in the first five minutes, nothing after three"
+    late = mine(lambda row, c: BUY(row, c) if row["asof"].hour >= 19 else "too early")
+    any_time, inside = (
+        trials(filled, DAY.day, DAY.day, EAGER, setups=late, once=False, desk_hours=h)
+        for h in (False, True)
+    )
+    hour = lambda t: {f"{x:%H:%M}" for x in t.decided_at.dt.tz_convert("America/New_York")}
+    assert hour(inside) == {"15:00"} and hour(any_time) == {
+        "15:00", "15:15", "15:30", "15:45", "16:00"
+    }  # fmt: skip
+    assert inside.attrs["trials"]["hours"].startswith("entries from 5 minutes after the open to 60")
+    wide = Config({**EAGER, "last_entry_before_close_minutes": 0})
+    assert "15:45" in hour(trials(filled, DAY.day, DAY.day, wide, setups=late, once=False))
+
+
+def test_idea16_a_rule_that_fails_now_and_then_is_counted_and_one_that_always_does_is_an_error(
+    filled, capsys
+):
+    def brittle(row, config):
+        if row["security_id"] % 2:
+            raise ZeroDivisionError("odd")
+        return BUY(row, config)
+
+    told = trials(filled, DAY.day, DAY.day, EAGER, setups=mine(brittle))
+    assert len(told) and (told.security_id % 2 == 0).all()
+    [fault] = told.attrs["trials"]["faults"]
+    assert "setup mine failed on" in fault and "ZeroDivisionError: odd; security" in fault
+    assert fault in capsys.readouterr().err
+    with pytest.raises(InputError, match="setup mine: ZeroDivisionError.*calls failed"):
+        trials(filled, DAY.day, DAY.day, EAGER, setups=mine(lambda row, c: 1 / 0))
+
+
+def test_idea23_trials_say_what_min_confidence_dropped(filled, capsys):
+    every = trials(filled, DAY.day, DAY.day, EAGER, setups=mine(BUY))
+    strict = Config({**EAGER, "min_confidence": 0.5})
+    told = trials(filled, DAY.day, DAY.day, strict, setups=mine(BUY))
+    dropped = told.attrs["trials"]["dropped"]
+    assert 0 < dropped == len(every) - len(told)
+    assert f"{dropped} plans below min_confidence dropped, {len(told)} kept" in capsys.readouterr().err
+
+
+def test_idea18_no_bars_are_not_the_same_as_no_plan(filled):
+    with pytest.raises(InputError, match="a span with stored bars"):
+        trials(filled, date(2024, 8, 1), date(2024, 8, 2))
+    assert trials(filled, DAY.day, DAY.day, EAGER, setups=mine(lambda row, c: "no")).empty
+
+
+def test_idea19_days_may_be_text_and_nonsense_is_one_line(filled):
+    rows = lambda *days: len(next(by_session(filled, *days, every=390)))
+    assert rows("2025-08-13", "2025-08-13") == rows(DAY.day, DAY.day)
+    for wrong in (("soon", DAY.day), (DAY.opens, DAY.day), (None, DAY.day)):
+        with pytest.raises(InputError, match="start: received"):
+            trials(filled, *wrong)
+    with pytest.raises(InputError, match="setups: received"):
+        trials(filled, DAY.day, DAY.day, EAGER, setups=["news_breakout"])
+    with pytest.raises(InputError, match="timeframe: received '7min'"):
+        trials(filled, DAY.day, DAY.day, EAGER, timeframe="7min")
 
 
 @pytest.fixture

@@ -76,6 +76,49 @@ def test_a_failure_is_a_row_and_is_tried_again(tmp_path):
     assert sweep(run, {"a": [1, 2]}, folder=tmp_path, progress=False).x.tolist() == [1, 2]
 
 
+def test_another_body_is_another_function(tmp_path):
+    "guard: a changed function answered with the results of the old one"
+
+    def made(body):
+        scope = {}
+        exec(f"def run(params, more=0):\n    return {{'v': {body}}}", scope)
+        return scope["run"]
+
+    once = lambda run: sweep(run, {"a": [1, 2]}, folder=tmp_path, progress=False).v.tolist()
+    assert once(made("params['a']")) == [1, 2]
+    assert once(made("params['a'] * 100")) == [100, 200]
+    assert once(made("params['a']")) == [1, 2]  # The old ones are still there
+    assert len((tmp_path / "done.jsonl").read_text().splitlines()) == 4
+    dear = made("params['a'] + more")
+    dear.__defaults__ = (5,)
+    assert once(dear) == [6, 7]
+
+    def close(factor):
+        def run(params):
+            return {"v": params["a"] * np.sum(factor)}
+
+        return run
+
+    one, two = (sweep(close(np.array([x])), {"a": [1]}, folder=tmp_path / "c", progress=False).v[0] for x in (3, 4))
+    assert (one, two) == (3, 4)
+
+
+def test_signals_over_other_prices_are_other_results(tmp_path):
+    from catalyst.sweep import fingerprint, sweep_signals  # noqa: F401
+
+    def rule(close, wait):
+        return np.arange(len(close))[:, None] == wait, np.zeros_like(close, bool)
+
+    other = lambda close, wait: rule(close, wait)
+    assert len({fingerprint(f) for f in (rule, other)}) == 2
+    frames = [pd.DataFrame({1: [10.0, 10, 11, 12]}), pd.DataFrame({1: [10.0, 10, 11, 13]})]
+    got = [
+        sweep_signals(f, rule, {"wait": [1]}, folder=tmp_path, progress=False).total_return[0]
+        for f in frames
+    ]
+    assert got[0] != got[1]
+
+
 def test_the_memory_limit_stops_and_keeps(tmp_path):
     with pytest.raises(UnavailableError, match="1 results are kept"):
         sweep(square, {"a": [1, 2]}, folder=tmp_path, memory_limit_mb=1.0, progress=False)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -33,7 +34,8 @@ from catalyst.paper import PaperBroker
 from catalyst.ports import OrderRequest, Refused, Unanswered
 from catalyst.risk import approve, holdings
 from catalyst.schema import scratch_store
-from catalyst.trade import enter, open_positions, reconcile
+from catalyst.reconcile import reconcile
+from catalyst.trade import enter, open_positions
 from catalyst.watch import close_position, monitor
 
 OPEN = datetime(2025, 8, 13, 13, 30, tzinfo=UTC)
@@ -53,6 +55,10 @@ TABLES = [
     "paper.fills",
     "paper.accounts",
 ]
+
+
+EMPTY = """truncate trading_cycles, risk_events, risk_states, foreign_positions, foreign_fills, cash_marks, paper.accounts
+restart identity cascade"""
 
 
 class Path15:
@@ -186,13 +192,17 @@ class World:
         self.broker = Flaky(self.paper, **plan) if plan else self.paper
 
     def tick(self, n=1):
-
+        "n passes, a slot after each other"
         for _ in range(n):
-            self.clock.move(self.asof + SLOT)
-            self.paper.advance(self.asof)
-            self.report = reconcile(self.store, self.broker, self.asof)
-            self.watch = monitor(self.store, self.broker, CYCLE, self.asof, self.config)
+            self.jump(self.asof + SLOT)
         return self.report
+
+    def jump(self, to):
+        "One pass at an instant"
+        self.clock.move(to)
+        self.paper.advance(self.asof)
+        self.report = reconcile(self.store, self.broker, self.asof)
+        self.watch = monitor(self.store, self.broker, CYCLE, self.asof, self.config)
 
     def one(self, sql, **params):
         [row] = self.store.rows(sql, **params)
@@ -220,26 +230,34 @@ FALLING = dict(AAPL=[100, 100, 100, 100, 99, 97, 95, 95])
 FLAT = dict(AAPL=[100] * 27)
 
 
+@pytest.fixture(scope="module")
+def stores():
+    "Databases of this file; a test gets as many as it asks for, emptied"
+    made = ExitStack()
+    with made:
+        yield (made, [])
+
+
 @pytest.fixture
-def world():
-    stores = []
+def world(stores):
+    made, known = stores
+    used = iter(range(9))
 
     def make(feed=None, config=None):
-        manager = scratch_store()
-        store = manager.__enter__()
-        stores.append(manager)
-        return World(store, feed or Path15(**FLAT), config)
+        i = next(used)
+        if i == len(known):
+            known.append(made.enter_context(scratch_store()))
+        known[i].run(EMPTY)
+        return World(known[i], feed or Path15(**FLAT), config)
 
-    yield make
-    for manager in stores:
-        manager.__exit__(None, None, None)
+    return make
 
 
 # -------------------------------------------------------------------------------------------------------------- one good trade
 
 
 @pytest.mark.parametrize(("path", "reason", "sign"), [(RISING, "target", 1), (FALLING, "stop", -1)])
-def test_guard_07_a_close_writes_price_profit_and_reason(world, path, reason, sign):
+def test_guard_07_td07_a_close_writes_price_profit_and_reason(world, path, reason, sign):
     w = world(Path15(**path))
     w.enter()
     w.tick(8)
@@ -262,7 +280,7 @@ def test_guard_07_a_close_writes_price_profit_and_reason(world, path, reason, si
 
 
 @pytest.mark.parametrize("side", list(PositionSide))
-def test_guard_01_the_broker_gets_the_side_that_was_meant(world, side):
+def test_guard_01_td01_the_broker_gets_the_side_that_was_meant(world, side):
     w = world()
     prices = {PositionSide.LONG: ("98.00", "104.00"), PositionSide.SHORT: ("102.00", "96.00")}[side]
     w.broker = Flaky(w.paper)
@@ -282,7 +300,7 @@ def test_guard_01_the_broker_gets_the_side_that_was_meant(world, side):
     assert w.paper.positions()[0].quantity == {PositionSide.LONG: 50, PositionSide.SHORT: -50}[side]
 
 
-def test_guard_02_prices_leave_on_the_tick_as_decimals(world):
+def test_guard_02_td02_prices_leave_on_the_tick_as_decimals(world):
     w = world()
     w.broker = Flaky(w.paper)
     w.enter(entry="100.1", stop="98.01", target="104.29")
@@ -297,7 +315,7 @@ def test_guard_02_prices_leave_on_the_tick_as_decimals(world):
     assert not noisy.approved
 
 
-def test_guard_03_a_bracket_is_at_the_broker_with_both_legs_and_gtc(world):
+def test_guard_03_td03_a_bracket_is_at_the_broker_with_both_legs_and_gtc(world):
     w = world()
     row = w.enter()
     told = w.paper.order_by_client_id(row["client_order_id"])
@@ -426,7 +444,7 @@ def test_a_duplicate_answer_is_the_proof_that_the_order_is_in(world):
     w.broker = Flaky(w.paper, submit=["kill after"])
     with pytest.raises(Killed):
         enter(w.store, w.broker, done, w.asof)
-    w.restart(order_by_client_id=[lambda told: None])
+    w.restart(order_by_client_id=[lambda told: None], orders=[lambda told: []])
     report = reconcile(w.store, w.broker, w.asof)
     assert report.sent == 1 and len(w.paper.orders()) == 1
     assert w.statuses()["entry"] == "accepted" and report.agrees
@@ -536,7 +554,7 @@ def day(w, kills=()):
     script = {i: [dict(symbol="AAPL")] for i in (0,)} | {
         1: [dict(symbol="MSFT", entry="50.10", stop="48.00", target="54.00")]
     }
-    for slot in range(25):
+    for slot in (*range(6), 22, 23, 24):
         asof = TEN + SLOT * slot
         while True:
             w.restart(**(kills.pop(0) if kills and kills[0].pop("slot", slot) == slot else {}))
@@ -601,10 +619,11 @@ def test_an_earlier_pass_again_changes_nothing(world):
 # ------------------------------------------------------------------------------------------------------------------------ leaving
 
 
-def test_guard_22_the_end_of_the_day_cancels_confirms_and_closes(world):
+def test_guard_22_td12_the_end_of_the_day_cancels_confirms_and_closes(world):
     w = world()
     w.enter()
-    w.tick(22)
+    w.tick(1)
+    w.jump(TEN + 22 * SLOT)
     assert (w.asof.hour, w.asof.minute) == (19, 30) and len(open_positions(w.store)) == 1
     w.tick(1)
     assert (
@@ -626,12 +645,12 @@ def test_guard_22_the_end_of_the_day_cancels_confirms_and_closes(world):
     }
 
 
-def test_guard_22_an_unconfirmed_cancel_waits_and_three_failures_call_a_person(world):
+def test_guard_22_td11_an_unconfirmed_cancel_waits_and_three_failures_call_a_person(world):
     w = world()
     w.enter()
     w.tick(1)
     [p] = open_positions(w.store)
-    w.broker = Flaky(w.paper, cancel=["lost"] * 2)
+    w.broker = Flaky(w.paper, cancel=["lost"] * 6)
     assert close_position(w.store, w.broker, p["position_id"], w.asof, "by hand") == "waiting"
     assert [b.quantity for b in w.paper.positions()] == [50] and open_positions(w.store)[0][
         "live_exits"
@@ -648,7 +667,7 @@ def test_guard_22_an_unconfirmed_cancel_waits_and_three_failures_call_a_person(w
     assert len(w.broker.sent) == 3
 
 
-def test_guard_05_a_close_without_an_answer_is_not_repeated(world):
+def test_guard_05_td05_a_close_without_an_answer_is_not_repeated(world):
     w = world()
     w.enter()
     w.tick(1)
@@ -680,12 +699,13 @@ def test_guard_30_a_close_passes_when_every_entry_limit_is_broken(world):
     assert close_position(w.store, w.broker, p["position_id"], w.asof, "by hand") == "closing"
 
 
-def test_guard_04_positions_overnight_keep_their_exits(world):
+def test_guard_04_td04_positions_overnight_keep_their_exits(world):
     w = world(Path15(AAPL=[100] * 54), Config({"close_at_end_of_day": "false"}))
     w.enter()
-    w.tick(24)
-    w.clock.move(OPEN + timedelta(days=1))
-    w.tick(2)
+    w.tick(1)
+    w.jump(TEN + 24 * SLOT)
+    w.jump(OPEN + timedelta(days=1))
+    w.tick(1)
     assert (
         [p["live_exits"] for p in open_positions(w.store)] == [2]
         and w.report.unprotected == []
@@ -696,7 +716,8 @@ def test_guard_04_positions_overnight_keep_their_exits(world):
 def test_guard_04_a_position_that_could_not_be_closed_is_protected_and_reported(world):
     w = world()
     w.enter()
-    w.tick(22)
+    w.tick(1)
+    w.jump(TEN + 22 * SLOT)
     w.broker = Flaky(w.paper, submit=["refuse"] * 3)
     w.tick(1)
     w.broker = w.paper
@@ -717,7 +738,7 @@ def test_half_an_entry_is_cut_and_protected_at_once(world):
     w.tick(1)
     assert w.watch.cancelled == ["AAPL"] and w.watch.protected == ["AAPL"]
     [p] = open_positions(w.store)
-    assert (p["quantity"], p["live_exits"]) == (30, 1) and w.paper.positions()[0].quantity == 30
+    assert (p["quantity"], p["covered"], p["live_exits"]) == (30, 30, 2) and w.paper.positions()[0].quantity == 30
     assert reconcile(w.store, w.broker, w.asof).agrees
     [h] = holdings(w.store, w.asof)
     assert not h.reserved and h.risk == p["risk_amount"]
@@ -749,7 +770,7 @@ def test_an_entry_that_does_not_fill_is_cancelled_with_its_signal(world):
 # ---------------------------------------------------------------------------------------------------------------- the broker's books
 
 
-def test_guard_06_ghosts_and_strangers_are_found(world):
+def test_guard_06_td06_ghosts_and_strangers_are_found(world):
     w = world(Path15(AAPL=[100] * 27, MSFT=[50] * 27))
     w.enter()
     w.tick(1)
@@ -757,18 +778,36 @@ def test_guard_06_ghosts_and_strangers_are_found(world):
         OrderRequest("by-hand", "MSFT", Side.BUY, D(7), OrderType.MARKET, TimeInForce.DAY)
     )
     report = reconcile(w.store, w.broker, w.asof)
-    assert len(report.problems) == 1 and "by-hand is not ours" in report.problems[0]
+    assert report.agrees and report.foreign == ["MSFT: order by-hand is not ours"]
     w.tick(1)
-    assert w.report.problems == ["foreign MSFT: ours 0, broker 7"]
+    assert w.report.agrees and w.report.foreign == ["foreign MSFT: 7 shares are not ours"]
+    assert w.one("select symbol, quantity, gone_at from foreign_positions") == {
+        "symbol": "MSFT",
+        "quantity": 7,
+        "gone_at": None,
+    }
     w.store.run(
         "delete from paper.fills where broker_order_id in (select broker_order_id from paper.orders where symbol = 'AAPL')"
     )
     report = reconcile(w.store, w.broker, w.asof)
     assert "ghost AAPL: ours 50, broker 0" in report.problems and not report.agrees
-    assert set(r["severity"] for r in w.store.rows("select severity from risk_events")) == {
-        "critical"
-    }
-    assert len(w.paper.orders()) == 2
+    told = {r["event_type"]: r["severity"] for r in w.store.rows("select * from risk_events")}
+    assert told["books_differ"] == "critical" and told["foreign_position"] == "warning"
+    assert len(w.paper.orders()) == 2 and len(open_positions(w.store)) == 1
+
+
+def test_td08_a_symbol_with_somebody_elses_shares_is_not_entered(world):
+    w = world(Path15(AAPL=[100] * 27))
+    done = w.decide()
+    w.paper.submit(
+        OrderRequest("by-hand", "AAPL", Side.BUY, D(7), OrderType.MARKET, TimeInForce.DAY)
+    )
+    w.clock.move(w.asof + SLOT)
+    w.paper.advance(w.asof)
+    reconcile(w.store, w.broker, w.asof)
+    row = enter(w.store, w.broker, done, w.asof)
+    assert (row["status"], len(w.paper.orders())) == ("rejected", 1)
+    assert row["status_reason"] == "shares that are not ours are held"
 
 
 def test_an_order_we_gave_up_and_find_alive_is_cancelled(world):
@@ -776,22 +815,23 @@ def test_an_order_we_gave_up_and_find_alive_is_cancelled(world):
     w.broker = Flaky(w.paper, submit=["kill after"])
     with pytest.raises(Killed):
         w.enter(entry="95.00", stop="93.00", target="99.00")
-    w.restart(order_by_client_id=[lambda told: None])
+    w.restart(order_by_client_id=[lambda told: None], orders=[lambda told: []])
     w.clock.move(w.asof + timedelta(minutes=16))
+    assert reconcile(w.store, w.broker, w.asof).lapsed == 1
     report = reconcile(w.store, w.broker, w.asof)
-    assert report.lapsed == 1 and "had ended in our books" in report.problems[0]
+    assert "had ended in our books" in report.problems[0]
     assert [o.status for o in w.paper.orders()] == ["canceled"]
 
 
 def test_an_order_that_vanishes_is_reported(world):
     w = world()
     w.enter()
-    w.broker = Flaky(w.paper, order_by_client_id=[lambda told: None])
+    w.broker = Flaky(w.paper, order_by_client_id=[lambda told: None], orders=[lambda told: []])
     assert "the broker has no" in reconcile(w.store, w.broker, w.asof).problems[0]
     assert w.statuses()["entry"] == "accepted"
 
 
-def test_guard_08_no_second_entry_while_one_is_open(world):
+def test_guard_08_td08_no_second_entry_while_one_is_open(world):
     w = world()
     w.enter()
     assert not w.decide(setup="again").approved

@@ -339,3 +339,103 @@ def test_val_the_real_chain_is_clean_on_real_bars_and_news(shared):
     assert (report.columns[report.columns.frame == "plans"].verdict == "clean").any(), (
         "no plan was ever made: nothing is proved of plans"
     )
+
+
+# A rule that does not look at the row
+
+
+def judged(rule, bars, name="mine"):
+    from catalyst.plans import Setup
+
+    chain = pipeline(Config({"min_confidence": 0.0}), setups={name: Setup(name, (), rule)})
+    return lookahead(chain, bars, None, instants_of(bars)[1:2])
+
+
+AHEAD: dict[str, object] = {}  # Filled by a test: a frame behind a name of this module
+
+
+@pytest.mark.parametrize("way", ["global", "closure", "default", "attribute", "called", "array"])
+def test_val_a_rule_that_reaches_a_frame_cannot_be_judged(data, way):
+    from functools import partial
+
+    from catalyst.plans import Idea
+
+    bars, _ = data
+    frame, AHEAD["bars"] = bars, bars
+    peek = lambda table, row: table.high.groupby(level=0).last().loc[row["security_id"]]
+    buy = lambda row, top: Idea("long", row["close"], 0.5) if top > row["close"] else "no"
+
+    class Rule:
+        def __init__(self):
+            self.table = frame
+
+        def __call__(self, row, config):
+            return buy(row, peek(self.table, row))
+
+    def helper(row):
+        return peek(frame, row)
+
+    rules = {
+        "global": lambda row, config: buy(row, peek(AHEAD["bars"], row)),
+        "closure": lambda row, config: buy(row, peek(frame, row)),
+        "default": lambda row, config, table=bars: buy(row, peek(table, row)),
+        "attribute": Rule(),
+        "called": lambda row, config: buy(row, helper(row)),
+        "array": partial(lambda high, row, config: buy(row, high[-1]), bars.high.to_numpy()),
+    }
+    report = judged(rules[way], bars)
+    assert len(report.leaks) == 0, "the experiment alone would call it clean"
+    assert report.status == 1 and report.unjudgeable.column.tolist() == ["mine"]
+    assert "UNJUDGEABLE rule mine can see" in report.text()
+    assert ("ndarray" if way == "array" else "DataFrame") in report.text()
+
+
+def test_val_a_rule_with_numbers_and_helpers_of_its_own_is_judged(data):
+    from catalyst.plans import Idea
+
+    bars, _ = data
+    factor, table = 1.0, {"least": 0.0}
+    helper = lambda row: row["close"] * factor + table["least"]
+    assert judged(lambda row, config: Idea("long", helper(row), 0.5), bars).status == 0
+
+
+def test_val_all_registered_setups_are_asked_those_that_are_off_too(data):
+    from catalyst.plans import SETUPS
+
+    bars, _ = data
+    report = lookahead(pipeline(Config()), bars, None, instants_of(bars)[1:2])
+    assert report.status == 0, report.text()
+    answers = pipeline(Config())(bars, None, instants_of(bars)[1])["answers"]
+    assert {"gap_fade", "sympathy_follower"} <= set(SETUPS) == set(answers.setup)
+
+
+def test_val_a_setup_that_loses_to_a_better_one_is_compared_as_well(data, monkeypatch):
+    "The rule peeks through a module that no walk can see into; its plan never wins"
+    import builtins
+
+    from catalyst.plans import Idea, Setup
+
+    bars, _ = data
+    seen = []
+    best = Setup("a_best", (), lambda row, c: Idea("long", row["close"], 1.0))
+
+    def weak(row, config):
+        return Idea("long", row["close"] * (1 - 0.01 * (row["atr_14"] > builtins.limit)), 0.0)
+
+    def run(b, n, t):
+        builtins.limit = 0.0 if (b.available_at > t).any() else 1e9  # Knows that there is a future
+        return chain(b, n, t)
+
+    chain = pipeline(Config({"min_confidence": 0.0}), setups={"a_best": best, "weak": Setup("weak", (), weak)})  # fmt: skip
+    run.rules = chain.rules
+    monkeypatch.setattr(builtins, "limit", 0.0, raising=False)
+    report = lookahead(run, bars, None, instants_of(bars)[1:2])
+    assert ("answers", "entry_price") in set(zip(report.leaks.frame, report.leaks.column)), seen
+    assert "plans" not in set(report.leaks.frame)
+
+
+@pytest.mark.parametrize("wrong", [{"every": 0}, {"every": -5}, {"sessions": 0}, {"session": "foo"}])
+def test_val_instants_that_cannot_be_meant_are_one_line(data, wrong):
+    bars, _ = data
+    with pytest.raises(InputError, match=f"{next(iter(wrong))}: received"):
+        instants_of(bars, **wrong)

@@ -1,0 +1,438 @@
+"Exits: placed, moved, counted, never held by older orders, and the truth about an emergency"
+
+import threading
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+
+import pytest
+from test_trade import CYCLE, EMPTY, FALLING, RISING, SLOT, TEN, Flaky, Killed, Path15, World
+
+from catalyst.config import Config
+from catalyst.core import OrderClass, Side, TimeInForce, UnavailableError
+from catalyst.core import OrderType as Kind
+from catalyst.emergency import emergency_stop
+from catalyst.exits import close_position, guard, protect, standing_stop, trail
+from catalyst.ledger import differences, intend, legs_of, request_of
+from catalyst.paper import _nested
+from catalyst.ports import OrderRequest
+from catalyst.reconcile import reconcile
+from catalyst.risk import approve_close, approve_exits
+from catalyst.schema import scratch_store
+from catalyst.states import current
+from catalyst.trade import acting, enter, open_positions, place_exits
+from catalyst.watch import monitor, must_be_flat
+
+D = Decimal
+ONE_R = Config({"scale_out_r": 1.0})
+
+
+@pytest.fixture(scope="module")
+def store():
+    with scratch_store() as made:
+        yield made
+
+
+@pytest.fixture
+def world(store, monkeypatch):
+    monkeypatch.setattr("catalyst.trade.PAUSES", (0.0, 0.0, 0.0))
+
+    def make(feed=None, config=None):
+        store.run(EMPTY)
+        return World(store, feed or Path15(AAPL=[100] * 27), config)
+
+    return make
+
+
+@pytest.fixture
+def held(world):
+    "A desk with fifty AAPL, bought at about 100, stop 98, target 104"
+
+    def make(feed=None, config=None, **more):
+        w = world(feed, config)
+        w.enter(**more)
+        w.tick(1)
+        return w
+
+    return make
+
+
+def live(w):
+    "What rests for us at the broker: purpose or type, and price"
+    members = [m for o in w.paper.orders() for m in (o, *o.legs) if not m.ended]
+    return sorted((str(m.order_type), m.limit_price or m.stop_price or m.trail_price, m.quantity) for m in members)
+
+
+# ---------------------------------------------------------------------------------------------------------------------- order types
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        dict(order_type=Kind.MARKET),
+        dict(order_type=Kind.LIMIT, limit_price=D("104.00")),
+        dict(order_type=Kind.STOP, stop_price=D("98.00")),
+        dict(order_type=Kind.STOP_LIMIT, stop_price=D("98.00"), limit_price=D("97.50")),
+        dict(order_type=Kind.TRAILING_STOP, trail_price=D("1.50")),
+        dict(order_type=Kind.LIMIT, limit_price=D("104.00"), stop_loss_price=D("98.00"), order_class=OrderClass.OCO),
+    ],
+)
+def test_every_kind_of_exit_is_compared_field_by_field(shape):
+    asked = OrderRequest("c", "AAPL", Side.SELL, D(50), time_in_force=TimeInForce.GTC, **shape)
+    told = _nested(asked, "x", TEN)
+    assert differences(asked, told) == []
+    for field, value in dict(limit_price=D("1.00"), trail_price=D("9.00"), quantity=D(7), side=Side.BUY, legs=(told,)).items():
+        if field != "legs" or asked.order_class != OrderClass.SIMPLE:
+            assert differences(asked, replace(told, **{field: value})), field
+    if asked.order_type == Kind.TRAILING_STOP:
+        assert differences(asked, replace(told, stop_price=D("99.00"))) == []
+    elif asked.stop_price:
+        assert differences(asked, replace(told, stop_price=D("99.00")))
+
+
+@pytest.mark.parametrize(
+    "prices, expected",
+    [
+        (dict(stop_price=D("98.00")), [("stop", "stop", "simple")]),
+        (dict(stop_price=D("98.00"), stop_limit=D("97.50")), [("stop", "stop_limit", "simple")]),
+        (dict(trail_price=D("1.50")), [("stop", "trailing_stop", "simple")]),
+        (dict(target_price=D("104.00"), stop_price=D("98.00")), [("target", "limit", "oco"), ("stop", "stop", "oco")]),
+    ],
+)
+def test_every_kind_of_exit_is_intended_as_it_was_approved(held, prices, expected):
+    w = held()
+    w.store.run("update positions set last_price = 100")
+    pid = open_positions(w.store)[0]["position_id"]
+    decision = approve_exits(w.store, pid, D(50), w.asof, 1, **prices)
+    row = intend(w.store, decision.approval_id, w.asof, pid, "test")
+    legs = legs_of(w.store, row["order_id"])
+    assert [(str(r["purpose"]), str(r["order_type"]), str(r["order_class"])) for r in (row, *legs.values())] == expected
+    sent = request_of(row, legs)
+    asked = (sent.limit_price, sent.stop_loss_price or sent.stop_price, sent.trail_price)
+    limit = prices.get("stop_limit") or prices.get("target_price")
+    assert asked == (limit, prices.get("stop_price"), prices.get("trail_price"))
+
+
+@pytest.mark.parametrize(
+    "purpose, change", [("stop", "stop_price = 97"), ("target", "limit_price = 110"), ("stop", "trail_price = 1"), ("stop", "limit_price = 97"),
+                        ("target", "quantity = 51"), ("entry", "limit_price = 101"), ("entry", "stop_price = 99")]
+)  # fmt: skip
+def test_guard_08_the_database_holds_no_exit_that_differs_from_its_approval(held, purpose, change):
+    w = held()
+    with pytest.raises(Exception, match="refused: "):
+        w.store.run(f"update orders set {change} where purpose = '{purpose}'")
+
+
+# -------------------------------------------------------------------------------------------------------------------------- protection
+
+
+def test_guard_03_td03_a_bracket_taken_as_a_plain_order_that_filled_is_protected(world):
+    "34 positions stood without exits, because the class had been ignored"
+    w = world()
+
+    class Ignores:
+        "A broker that drops the class and the legs"
+
+        def __getattr__(self, name):
+            return getattr(w.paper, name)
+
+        def submit(self, order):
+            plain = dict(order_class=OrderClass.SIMPLE, target_price=None, stop_loss_price=None)
+            return w.paper.submit(replace(order, **plain) if order.order_class == OrderClass.BRACKET else order)
+
+        def order_by_client_id(self, name):
+            w.clock.move(w.asof + SLOT), w.paper.advance(w.asof)  # It fills before we look
+            return w.paper.order_by_client_id(name)
+
+    w.broker = Ignores()
+    w.enter()
+    w.broker = w.paper
+    reconcile(w.store, w.broker, w.asof)
+    assert [p["covered"] for p in open_positions(w.store)] == [0]
+    assert guard(w.store, w.broker, w.asof).protected == ["AAPL"]
+    assert live(w) == [("limit", 104, 50), ("stop", 98, 50)]
+    told = {r["event_type"]: r["severity"] for r in w.store.rows("select * from risk_events")}
+    assert told == {"order_differs": "critical", "protected": "warning"}
+
+
+def test_guard_04_td04_a_target_alone_is_no_protection(held):
+    w = held()
+    w.store.run("update paper.orders set status = 'canceled', ended_at = :t where order_type = 'stop'", t=w.asof)
+    report = reconcile(w.store, w.broker, w.asof)
+    [p] = open_positions(w.store)
+    assert (p["live_exits"], p["covered"], report.unprotected) == (1, 0, ["AAPL"])
+    monitor(w.store, w.broker, CYCLE, w.asof, w.config)
+    assert open_positions(w.store)[0]["covered"] == 50
+    assert live(w) == [("limit", 104, 50), ("stop", 98, 50)]
+
+
+def test_guard_04_every_share_is_protected_or_a_person_is_called(held):
+    w = held()
+    w.paper.cancel(w.paper.orders()[0].legs[0].broker_order_id)
+    w.broker = Flaky(w.paper, submit=["refuse"] * 9)
+    for _ in range(5):
+        reconcile(w.store, w.broker, w.asof)
+        done = guard(w.store, w.broker, w.asof)
+    assert done.alarms == ["AAPL"] and len(w.broker.sent) == 3
+    assert w.one("select severity from risk_events where event_type = 'unprotected'")["severity"] == "critical"
+    assert [o.order_class for o in w.broker.sent] == ["oco", "simple", "simple"]
+
+
+def test_a_stop_that_the_market_has_passed_becomes_a_close(held):
+    w = held(Path15(AAPL=[100, 100, 100, 100, 95, 95, 95, 95]))
+    w.paper.cancel(w.paper.orders()[0].legs[0].broker_order_id)
+    w.clock.move(w.asof + 3 * SLOT)
+    w.paper.advance(w.asof)
+    reconcile(w.store, w.broker, w.asof)
+    guard(w.store, w.broker, w.asof)
+    w.tick(1)
+    p = w.one("select * from positions")
+    assert (p["status"], p["close_reason"], w.paper.positions()) == ("closed", "stop_passed", [])
+
+
+def test_guard_05_td05_an_exit_that_outlives_its_position_is_ended(held):
+    "After one of two independent exits had filled, the other opened a position the other way"
+    w = held()
+    w.store.run("update positions set status = 'closed', closed_at = :t, exit_price = 104, realized_pnl = 0, close_reason = 'x'", t=w.asof)
+    reconcile(w.store, w.broker, w.asof)
+    assert live(w) == [] and w.store.value("select count(*) from risk_events where event_type = 'orphan'") == 1
+
+
+def test_guard_06_td06_a_ghost_is_closed_with_the_executions_that_prove_it(held):
+    w = held()
+    w.paper.cancel(w.paper.orders()[0].legs[0].broker_order_id)
+    w.paper.submit(OrderRequest("by-hand", "AAPL", Side.SELL, D(50), Kind.MARKET, TimeInForce.DAY))
+    w.clock.move(w.asof + SLOT)
+    w.paper.advance(w.asof)
+    report = reconcile(w.store, w.broker, w.asof)
+    p = w.one("select * from positions")
+    assert report.agrees and report.ghosts == ["AAPL"]
+    sold = w.paper.order_by_client_id("by-hand").fills
+    assert (p["status"], p["close_reason"], p["exit_price"], p["slippage"]) == ("closed", "closed elsewhere", sold[0].price, None)
+    assert p["realized_pnl"] == ((sold[0].price - p["entry_price"]) * 50).quantize(D("0.01"))
+    assert reconcile(w.store, w.broker, w.asof).agrees
+
+
+def test_guard_06_without_evidence_a_ghost_stays_and_is_told(held):
+    w = held()
+    w.paper.cancel(w.paper.orders()[0].legs[0].broker_order_id)
+    w.paper.submit(OrderRequest("by-hand", "AAPL", Side.SELL, D(20), Kind.MARKET, TimeInForce.DAY))
+    w.clock.move(w.asof + SLOT)
+    w.paper.advance(w.asof)
+    w.store.run("delete from paper.fills where broker_order_id = (select broker_order_id from paper.orders where client_order_id <> 'by-hand' and parent_id is null)")
+    report = reconcile(w.store, w.broker, w.asof)
+    assert report.problems[0].startswith("quantity AAPL: ours 50, broker -20") and w.one("select status from positions")["status"] == "open"
+
+
+# ------------------------------------------------------------------------------------------------------------------------ held shares
+
+
+def test_guard_22_td11_exits_that_hold_the_shares_are_cancelled_before_the_sale(held):
+    "A winner could not be sold in nine tries, because an older order held its shares"
+    w = held()
+    [p] = open_positions(w.store)
+    assert approve_close(w.store, p["position_id"], D(50), w.asof).approved
+    assert not place_exits(w.store, w.broker, p, w.asof, "test", D(50), stop_price=D("98.00"))
+    asked = Flaky(w.paper)
+    assert close_position(w.store, asked, p["position_id"], w.asof, "by hand") == "closing"
+    assert live(w) == [("market", None, 50)] and len(asked.sent) == 1
+    assert w.store.value("select count(*) from orders where cancel_asked_at is not null") == 2
+
+
+@pytest.mark.parametrize("day, flat", [("2025-08-13", "15:45"), ("2025-11-28", "12:45")])
+def test_td12_flat_in_time_on_whole_and_half_days(day, flat):
+    "The sales of the last five minutes were all cancelled; on half days nobody looked"
+    times = [f"{h:02}:{m:02}" for h in range(9, 17) for m in (0, 15, 30, 45)]
+    at = lambda t: datetime.fromisoformat(f"{day}T{t}:00-0{4 if day < '2025-11' else 5}:00")
+    due = [t for t in times if must_be_flat(at(t), Config())]
+    assert due == [flat]
+
+
+# --------------------------------------------------------------------------------------------------------------------------- scale out
+
+UP = dict(AAPL=[100, 100, 100, 100, 102.5, 103, 103, 103, 103])
+
+
+def test_half_is_sold_at_one_r_and_the_rest_cannot_lose(held):
+    w = held(Path15(**UP), ONE_R)
+    w.tick(2)
+    assert w.watch.scaled == ["AAPL"]
+    w.tick(1)
+    [p] = open_positions(w.store)
+    assert (p["open_quantity"], p["covered"]) == (25, 25) and w.report.agrees
+    assert live(w) == [("limit", 104, 25), ("stop", p["entry_price"], 25)]
+    w.tick(1)
+    assert w.watch.scaled == [] and w.store.value("select count(*) from orders where purpose = 'close'") == 1
+
+
+def test_scaling_out_is_off_unless_it_is_asked_for(held):
+    w = held(Path15(**UP))
+    w.tick(3)
+    assert w.store.value("select count(*) from orders") == 3 and Config().scale_out_r == 0
+
+
+@pytest.mark.parametrize("plan", [dict(submit=["kill before"]), dict(submit=["kill after"]), dict(submit=[None, "kill before"]),
+                                  dict(submit=[None, "kill after"]), dict(cancel=["kill after"])])  # fmt: skip
+def test_scaling_out_survives_a_crash_at_every_step(held, plan):
+    w = held(Path15(**UP), ONE_R)
+    w.tick(1)
+    w.broker = Flaky(w.paper, **plan)
+    with pytest.raises(Killed):
+        w.tick(1)
+    w.broker = w.paper
+    reconcile(w.store, w.broker, w.asof)
+    monitor(w.store, w.broker, CYCLE, w.asof, w.config)
+    w.tick(2)
+    [p] = open_positions(w.store)
+    assert (p["open_quantity"], p["covered"]) == (25, 25) and w.report.agrees
+    assert [b.quantity for b in w.paper.positions()] == [25]
+
+
+def test_a_stop_is_never_moved_away_from_the_market(held):
+    w = held(Path15(**UP), ONE_R)
+    w.tick(3)
+    [p] = open_positions(w.store)
+    even = standing_stop(w.store, p)
+    assert even == p["entry_price"] > 98
+    assert not approve_exits(w.store, p["position_id"], D(25), w.asof, 99, stop_price=D("98.00")).approved
+    w.paper.cancel([o for o in w.paper.orders() if o.order_class == "oco"][0].broker_order_id)
+    reconcile(w.store, w.broker, w.asof)
+    assert protect(w.store, w.broker, open_positions(w.store)[0], w.asof, D(103))
+    assert ("stop", even, 25) in live(w)
+
+
+def test_a_trailing_stop_takes_the_place_of_both_exits(held):
+    w = held(Path15(AAPL=[100, 100, 100, 100, 102, 103, 104, 101, 101, 101]), target="110.00")
+    [p] = open_positions(w.store)
+    assert trail(w.store, w.broker, p, D("1.50"), w.asof)
+    assert [kind for kind, _, _ in live(w)] == ["trailing_stop"]
+    w.tick(7)
+    p = w.one("select * from positions")
+    assert (p["status"], p["close_reason"]) == ("closed", "stop") and p["realized_pnl"] > 0
+
+
+# --------------------------------------------------------------------------------------------------------------------------- closing
+
+
+def test_guard_07_td07_td16_a_close_writes_slippage_fees_and_reason_at_once(held):
+    w = held(Path15(**FALLING), Config({"commission_per_share": 0.01}))
+    w.tick(5)
+    p = w.one("select * from positions")
+    fills = w.store.rows("select f.price, f.quantity, f.side, o.intended_price from fills f join orders o using (order_id)")
+    cost = sum((f["price"] - f["intended_price"]) * f["quantity"] * (1 if f["side"] == "buy" else -1) for f in fills)
+    assert (p["status"], p["close_reason"], p["fees"]) == ("closed", "stop", 1)
+    assert p["slippage"] == cost.quantize(D("0.01")) and p["r_multiple"] < 0
+
+
+def test_td09_orders_are_rows_of_their_own(held):
+    w = held()
+    rows = w.store.rows("select purpose, position_id from orders order by order_id")
+    assert [r["purpose"] for r in rows] == ["entry", "target", "stop"] and len({r["position_id"] for r in rows}) == 1
+
+
+def test_td10_a_position_appears_with_its_first_fill_and_counts_every_share(world):
+    w = world(Path15(AAPL=[100] * 27, volume=300))
+    w.enter()
+    assert w.store.value("select count(*) from positions") == 0
+    w.tick(1)
+    p = w.one("select quantity, entry_price from positions")
+    assert p["quantity"] == 30 == w.paper.positions()[0].quantity and p["entry_price"] > 0
+
+
+def test_td14_a_failed_booking_leaves_nothing_half_done(held, monkeypatch):
+    w = held(Path15(**RISING))
+    w.clock.move(w.asof + 6 * SLOT)
+    w.paper.advance(w.asof)
+    before = {t: w.store.rows(f"select * from {t} order by 1") for t in ("orders", "fills", "positions", "risk_approvals")}
+    monkeypatch.setattr("catalyst.ledger.release", lambda *a: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        reconcile(w.store, w.broker, w.asof)
+    assert {t: w.store.rows(f"select * from {t} order by 1") for t in before} == before
+    monkeypatch.undo()
+    reconcile(w.store, w.broker, w.asof)
+    assert w.one("select status from positions")["status"] == "closed"
+
+
+# ------------------------------------------------------------------------------------------------------------------------- emergency
+
+
+def test_guard_31_td14_an_emergency_stop_says_what_is_true(world):
+    "A flag was set and success reported, while positions stayed open"
+    w = world(Path15(AAPL=[100] * 27, MSFT=[50] * 27, NVDA=[20] * 27))
+    w.enter()
+    w.enter(symbol="MSFT", entry="50.10", stop="48.00", target="54.00")
+    w.enter(symbol="NVDA", entry="19.00", stop="18.30", target="20.50")  # Rests
+    w.tick(1)
+    refuses = Flaky(w.paper)
+    refuses._plan = {"submit": []}
+    real = refuses.submit
+
+    def submit(order):
+        return real(order) if order.symbol != "MSFT" else Flaky(w.paper, submit=["refuse"]).submit(order)
+
+    refuses.submit = submit
+    done = {o.symbol: o for o in emergency_stop(w.store, refuses, w.asof, "test")}
+    assert {s: o.said for s, o in done.items()} == {"NVDA": "cancelled", "AAPL": "closing", "MSFT": "failed"}
+    assert done["MSFT"].why == "insufficient buying power" and done["MSFT"].left == 50
+    assert not current(w.store, "replay", w.asof).may_enter
+    w.tick(1)
+    assert [p.symbol for p in w.paper.positions()] == ["MSFT"]
+    [p] = open_positions(w.store)
+    assert p["covered"] == 50  # What would not close is protected again
+    with pytest.raises(AssertionError):
+        assert w.decide(symbol="AAPL", setup="again").approved
+    w.broker = w.paper
+    assert [o.said for o in emergency_stop(w.store, w.paper, w.asof, "test")] == ["closing"]
+    w.tick(1)
+    assert w.paper.positions() == [] and emergency_stop(w.store, w.paper, w.asof, "test") == []
+
+
+def test_guard_31_a_silent_broker_is_no_success(held):
+    w = held()
+    silent = Flaky(w.paper, positions=["lost"] * 9, cancel=["lost"] * 9)
+    [o] = emergency_stop(w.store, silent, w.asof, "test")
+    assert (o.said, o.left, o.over) == ("waiting", None, False)
+    assert open_positions(w.store)[0]["covered"] == 50
+
+
+def test_an_entry_that_was_approved_before_a_halt_is_not_sent(world):
+    w = world()
+    done = w.decide()
+    emergency_stop(w.store, w.paper, w.asof, "test")
+    row = enter(w.store, w.broker, done, w.asof)
+    assert (row["status"], w.paper.orders()) == ("rejected", []) and row["status_reason"].startswith("halted")
+
+
+# ------------------------------------------------------------------------------------------------------------------- one at a time
+
+
+def test_two_passes_at_once_close_a_position_once(held):
+    w = held()
+    [p] = open_positions(w.store)
+    asked = Flaky(w.paper)
+    said = []
+    close = lambda: said.append(close_position(w.store, asked, p["position_id"], w.asof, "by hand"))
+    threads = [threading.Thread(target=close) for _ in range(4)]
+    [t.start() for t in threads], [t.join() for t in threads]
+    assert said == ["closing"] * 4 and len(asked.sent) == 1
+
+
+def test_the_right_to_act_is_given_back_and_waited_for_in_vain_with_a_word(held):
+    w = held()
+    told = []
+
+    def other():
+        try:
+            with acting(w.store, 0.1):
+                told.append("mine")
+        except UnavailableError as e:
+            told.append(str(e))
+
+    def ask():
+        t = threading.Thread(target=other)
+        t.start(), t.join()
+
+    with acting(w.store):
+        ask()
+    ask()
+    assert told[0].startswith("trade: another pass has been acting") and told[1] == "mine"
