@@ -40,11 +40,15 @@ def null(seeds, first, reaction):
             below[k].append([(g.p <= p).mean() for p in (0.05, 0.01, 0.001)] + [len(g), g.p.min()])
         print(seed, len(tried), round(float(tried.q.min()), 3), len(admit(tried)), flush=True)
     low, high = wilson(believed, seeds)
-    print(f"null markets {seeds}, reaction {reaction}: with any q <= 0.05 {believed} (Wilson {low:.3f} to {high:.3f}), with any admitted {any_}; Benjamini-Hochberg would say {cheap}")
+    print(
+        f"null markets {seeds}, reaction {reaction}: with any q <= 0.05 {believed} (Wilson {low:.3f} to {high:.3f}), with any admitted {any_}; Benjamini-Hochberg would say {cheap}"
+    )
     for k, rows in below.items():
         if rows:
             a = np.array(rows)
-            print(f"  {k:20} tried {a[:, 3].mean():7.0f}  p<=0.05 {a[:, 0].mean():.4f}  p<=0.01 {a[:, 1].mean():.4f}  p<=0.001 {a[:, 2].mean():.5f}  smallest {a[:, 4].min():.1e}")
+            print(
+                f"  {k:20} tried {a[:, 3].mean():7.0f}  p<=0.05 {a[:, 0].mean():.4f}  p<=0.01 {a[:, 1].mean():.4f}  p<=0.001 {a[:, 2].mean():.5f}  smallest {a[:, 4].min():.1e}"
+            )
 
 
 def power(seeds, kinds):
@@ -62,13 +66,24 @@ def power(seeds, kinds):
                 field, truth = plant(kind, size, seed)
                 tried = correct(try_all(field, 2.0, np.random.default_rng(seed)))
                 want = pairs(truth)
-                got = {(r.kind, r.leader, f) for r in admit(tried).itertuples() for f in r.followers}
+                got = {
+                    (r.kind, r.leader, f) for r in admit(tried).itertuples() for f in r.followers
+                }
                 sure = tried[tried.q <= 0.05]
                 known = {(r.kind, r.leader, f) for r in sure.itertuples() for f in r.followers}
-                hit, wanted, admitted = hit + len(want & got), wanted + len(want), admitted + len({g[1:] for g in got})
-                right += len({g[1:] for g in got if any(w[1:] == g[1:] for w in want) or related(g, truth)})
+                hit, wanted, admitted = (
+                    hit + len(want & got),
+                    wanted + len(want),
+                    admitted + len({g[1:] for g in got}),
+                )
+                right += len(
+                    {g[1:] for g in got if any(w[1:] == g[1:] for w in want) or related(g, truth)}
+                )
                 believed += len(want & known)
-            print(f"{kind:18} size {size:3}: recall {hit}/{wanted}, q<=0.05 before costs {believed}/{wanted}, admitted pairs {admitted}, of these true {right}", flush=True)
+            print(
+                f"{kind:18} size {size:3}: recall {hit}/{wanted}, q<=0.05 before costs {believed}/{wanted}, admitted pairs {admitted}, of these true {right}",
+                flush=True,
+            )
 
 
 def pairs(truth):
@@ -87,7 +102,11 @@ def cost(sizes):
     import subprocess
 
     for n in sizes:
-        out = subprocess.run([sys.executable, __file__, "one", "--securities", str(n)], capture_output=True, text=True)
+        out = subprocess.run(
+            [sys.executable, __file__, "one", "--securities", str(n)],
+            capture_output=True,
+            text=True,
+        )
         print(out.stdout.strip() or out.stderr[-500:], flush=True)
 
 
@@ -118,7 +137,10 @@ def one(n):
     z, _ = standardised(field.abnormal, field.slot)
     start = watch()
     np.corrcoef(z.T)
-    told |= {"corrcoef": round(watch() - start, 4), "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+    told |= {
+        "corrcoef": round(watch() - start, 4),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
     print(json.dumps(told))
 
 

@@ -1,10 +1,20 @@
 """Modules:
 
+- `catalyst.account`: The account as it is: what is held, reserved, lost, and known of whom
 - `catalyst.adjust`: Splits and dividends: stored once, known as of an instant, taken out of prices on reading
 - `catalyst.aftermath`: Every stored pattern gets its outcome, from stored bars, as of an instant
+- `catalyst.afterwards`: What leaders did, what everybody did after them, and what chance would have given
 - `catalyst.ageing`: Looks become hours, hours become days, and nothing is counted twice or lost
 - `catalyst.aggregate`: Short bars into long ones, without mixing the parts of a trading day
-- `catalyst.alpaca_api`: Alpaca over alpaca-py: its news so far
+- `catalyst.alpaca_api`: One bounded line to Alpaca
+- `catalyst.alpaca_broker`: A paper account at Alpaca behind the broker's port
+- `catalyst.alpaca_desk`: Is Alpaca there, is it the right account, and how the history gets into the database
+- `catalyst.alpaca_feed`: Alpaca's bars, quotes, news and calendar behind the feed's port
+- `catalyst.alpaca_hosts`: Where Alpaca's keys may be sent
+- `catalyst.alpaca_lines`: What a stream of Alpaca tells, in our words, and how long it has been silent
+- `catalyst.alpaca_news`: The news that Alpaca sells, as a feed
+- `catalyst.alpaca_orders`: Alpaca's words for orders, and ours
+- `catalyst.alpaca_streams`: What Alpaca tells by itself: trade updates, bars, news; and what to do when it falls silent
 - `catalyst.arrivals`: News on its way into the store: named, judged at the door, stored, read for its meaning
 - `catalyst.audit`: What a file of bars says about itself: its clock, its prices, its gaps
 - `catalyst.backtest`: The plans of `decide`, met by past bars, in an account that vectorbt keeps
@@ -21,6 +31,7 @@
 - `catalyst.cli`: The same functions from a shell
 - `catalyst.clock`: Sessions and instants, and the only place that reads the time
 - `catalyst.clockwork`: Whether a source's clock can be believed: what four witnesses say, a verdict with its evidence, and what may not be used
+- `catalyst.compare`: Where our books and the broker's differ
 - `catalyst.config`: The one registry of numbers that decide, each with its unit, range and home
 - `catalyst.console`: How a command is declared and prints, and the commands about the database
 - `catalyst.core`: Settings, secrets, errors and the words that every other page uses
@@ -28,23 +39,32 @@
 - `catalyst.costs`: What a trade costs, and one line that says so beside every result
 - `catalyst.coverage`: Are the stored bars fit for use? One answer, row by row
 - `catalyst.day`: A whole session, slot by slot: replayed, simulated, or followed as it happens
+- `catalyst.dealing`: The two steps that act: decide on the candidates, and look after what is held
 - `catalyst.desk`: One instant of one trading day: its world, its clock, what is known
 - `catalyst.dims`: Securities, sectors and time: the dimensions that every fact points at
 - `catalyst.edgar`: Filings of form 8-K, from the SEC or from a file
+- `catalyst.emergency`: Everything out, and the truth about each position
 - `catalyst.events`: The mean path of price and volume around news of each type, with bands that know that the items of one day are not independent
+- `catalyst.evidence`: Everything that was tried, corrected for having been tried, and what a discovery has to say of itself
+- `catalyst.exits`: How a position is protected, scaled out and closed
 - `catalyst.factors`: What age, hour, number of sources, novelty and words of surprise do to the strength of a story
 - `catalyst.features`: One row per security: what was known of it at an instant
 - `catalyst.feeds`: Several feeds of news behind one face, of which one may fail
 - `catalyst.fetch`: Asking a server that may be slow, wrong, endless or gone
+- `catalyst.field`: Sixty sessions of a hundred securities as arrays, with the stories that fell into them
 - `catalyst.figures`: Charts as inline SVG: a session's bars with what was known and done, the profit through the day, the funnel
 - `catalyst.fills`: What bars do to plans: the paper broker's rules as one loop over time that numba compiles
 - `catalyst.finbert`: The tone of the page `tone` from a transformer instead of rules: an optional extra, never the default
+- `catalyst.flows`: Money that moves: out of one sector into another, and quietly into one stock or out of it
 - `catalyst.folds`: Training and test sets that share no moment in time
+- `catalyst.followers`: Who goes after whom: after a story, after any move, and through a whole sector
 - `catalyst.foresight`: The same past with no future, or another one, and what changes
+- `catalyst.gate`: The risk gate from a shell: ask, look, halt, resume
 - `catalyst.glance`: What a step found, as small tables for its notebook
 - `catalyst.grid`: The slots that the exchange's calendar expects, and the stamps that fit none of them
 - `catalyst.health`: The health of the stored bars on one page, and as a command
 - `catalyst.heatmap`: Coverage of securities by sessions, as a picture
+- `catalyst.held`: What we hold, and which orders stand for its shares
 - `catalyst.history`: The one reader of stored bars: as of an instant, for some securities, over a span, with or without splits and dividends
 - `catalyst.holes`: Which expected slots have no bar
 - `catalyst.impact`: What the price and the volume did after an item of news, beyond what the sector and the market did
@@ -54,8 +74,9 @@
 - `catalyst.kernels`: Fresh kernels without the wait: a parent with its imports done, which forks
 - `catalyst.kinds`: What kind of event a headline or a filing tells of, whether it tells of any, whom it names, and the words that decided
 - `catalyst.ledger`: How what the broker says becomes our orders, fills and positions
-- `catalyst.limits`: What a proposal must satisfy, and how large it may be
+- `catalyst.limits`: What a proposal must satisfy
 - `catalyst.lines`: The records of a file of text, none of them lost
+- `catalyst.listening`: Somebody who listens while the schedule waits
 - `catalyst.market`: A market made to order: who is traded, what is planted, and every minute of every session
 - `catalyst.markup`: Safe HTML: everything is text until it says otherwise
 - `catalyst.matching`: What a bar does to resting orders, and what a broker refuses
@@ -66,24 +87,33 @@
 - `catalyst.newsfiles`: Files of news, of any size: Parquet, CSV, or one record of JSON per line
 - `catalyst.newspage`: The news of a day as it was known: when stories came, how strong they are and why, and who told them
 - `catalyst.night`: What is done once when the session is over: correlations, tracking, ageing, old months, sizes
+- `catalyst.nulls`: What a search would have found if there were nothing to find
 - `catalyst.openings`: The first half hour, the gap before it, and a breakout that volume speaks for
 - `catalyst.outcomes`: What became of a pattern, judged from the bars that came after it
+- `catalyst.pace`: Calls within a server's allowance, shared by all processes
 - `catalyst.panel`: The feature rows of many instants at once
 - `catalyst.paper`: A broker of our own: an account in the database, filled from the bars of a feed
 - `catalyst.parity`: The day that was traded beside the backtest of the same decisions
+- `catalyst.partings`: Pairs that went together, the moment they part, and who left
 - `catalyst.patterns`: Chart and candlestick patterns that never change their mind
 - `catalyst.peers`: What moves the other securities of one's sector
 - `catalyst.performance`: What a result is worth, with how sure one may be of it
 - `catalyst.plans`: What a plan is, what an idea becomes before it is one, and the list of rules that may have ideas
+- `catalyst.planted`: Markets in which it is known what can be found
 - `catalyst.plots`: A backtest as Plotly figures: equity, falls, exposure, R multiples, and a sweep as a map
 - `catalyst.ports`: What the outside world must offer, and the plain records it speaks
 - `catalyst.profile`: At which prices a session traded, and where most of it
+- `catalyst.profit`: What the fills of a position amount to
+- `catalyst.promotions`: Prices that are talked up: spikes without filings, pushed by pages of low standing, and the fall after them
 - `catalyst.proof`: The commands that question the program itself: how much history it needs, whether it knows the future, what its plans were worth
+- `catalyst.proposals`: A trade that is proposed, the account it is judged against, and what an answer looks like
+- `catalyst.reconcile`: Our books against the broker's: orders, fills, positions, cash
 - `catalyst.record`: Everything that is known of a day, read once
 - `catalyst.reference`: What a price is compared with: the session's average, the session before, the first half hour, the sector, the quotes
 - `catalyst.reliability`: How often the price went the way a source said, learned from outcomes, known from the night on which it was learned
 - `catalyst.replay`: A past day from Parquet or CSV files, told in the order in which it happened
 - `catalyst.report`: The page of a day: one file that tells what happened, and why
+- `catalyst.responses`: A price and what should have moved it: stories answered too little, too much or late by others, and pairs that part
 - `catalyst.risk`: May this be sent? The account as it is, reservations, approvals
 - `catalyst.rows`: What is known of each security, row by row, without inventing anything
 - `catalyst.rss`: Feeds in RSS and Atom, from the web or from a file
@@ -95,14 +125,18 @@
 - `catalyst.setups`: Five small rules, each of which sees one kind of trade or says why it does not
 - `catalyst.shapes`: Shapes of turning points: double and triple, head and shoulders, triangle, wedge, rectangle, cup, ABCD
 - `catalyst.shares`: How far the truth may lie from a share that was counted
+- `catalyst.sheet`: A market in the making, in which nothing can be found
 - `catalyst.signals`: The one decision function: from a feature row to a plan with entry, stop and target, or to the reason why not
 - `catalyst.simulate`: A feed over a market made to order, whose truth is known
+- `catalyst.sizing`: How many shares the money allows, and which limit decides
 - `catalyst.slots`: A bars frame of one timeframe, its sessions, and the slot of the day that each bar fills
 - `catalyst.sources`: Who tells the news: how much, how early, how truly, and by which clock
-- `catalyst.steps`: One function for each step of the day
+- `catalyst.states`: Whether entries may be made at all: active, reducing, halted
+- `catalyst.steps`: One function for each step that learns something
 - `catalyst.storage`: How large the memory is, how fast it grows, and when that must be told
 - `catalyst.store`: Transactions, frames and bulk writes in PostgreSQL
 - `catalyst.stories`: Which items of news tell the same thing: a rule for two headlines, and what follows from it for a million
+- `catalyst.strangers`: What others do in the account: evidence, ghosts, foreign shares
 - `catalyst.strength`: What a story is worth at an instant: from its best item, its novelty, its sources, its hour and its age, term by term
 - `catalyst.study`: A stored span of history, as it looked at every instant, and what would have been decided then
 - `catalyst.suspects`: Bars that cannot be what they say: wrong clocks, splits left in, prices that stand still
@@ -119,7 +153,7 @@
 - `catalyst.touch`: Where a bar meets an order, and what is paid there
 - `catalyst.track`: Who is followed how closely, and what each look at them brings home
 - `catalyst.tracking`: Who is followed now, how the collection does, and one more look on demand
-- `catalyst.trade`: The only sender of orders: entries, exits, reconciliation
+- `catalyst.trade`: The only sender of orders: entries, exits, cancellations
 - `catalyst.trends`: Rests inside a trend, and which way the price goes on five minutes, a quarter of an hour and an hour
 - `catalyst.turns`: The chain of turning points as it was known at each bar, and how a shape waits for its breakout
 - `catalyst.upkeep`: Parameters, who is followed, and how large it all is: commands for whoever runs the system
@@ -127,10 +161,13 @@
 - `catalyst.verdicts`: What the database knows of outcomes, learned night by night, and read as it could be known at an instant
 - `catalyst.warmup`: How much history an indicator needs before its last value stops moving
 - `catalyst.watch`: One pass over what is open: marks, expiries, the end of the day, protection
+- `catalyst.watchman`: The thread that listens to the broker and keeps the books in step with it
+- `catalyst.wholedays`: Whole sessions instead of quarters of an hour, for what takes days
 - `catalyst.wire`: Frames in the bytes that PostgreSQL reads and writes
 - `catalyst.witness`: Four witnesses of a clock: reprints at other sources, the hours of New York, the change to summer time, and filings
 - `catalyst.wording`: Whether two headlines tell the same happening: words, numbers, and one rule that looks at these two alone
 - `catalyst.workflow`: Cycles, steps, health and configuration: what is going on, and with which values
+- `catalyst.worlds`: Where prices come from and where orders go: a simulated market, files of the past, a paper account at Alpaca
 - `catalyst.worth`: The page that lays what scores said beside what happened"""
 
 from importlib.metadata import version

@@ -181,17 +181,22 @@ class Result:
     @property
     def notes(self) -> list[str]:
         "What a reader has to know of the data: holes, and securities without bars"
-        holed, lost = self.trades.holes > 0, ~self.trades.security_id.isin(self.close[1])
-        out = []
-        if holed.any():
-            filled = int((self.trades.quantity[holed] > 0).sum())
-            out.append(
-                f"{holed.sum()} plans met holes ({self.trades.holes.sum()} bars missing; {filled} of them were filled): no limit got more than its level after one"
-            )
-        if lost.any():
-            some = ", ".join(map(str, sorted(set(self.trades.security_id[lost]))[:5]))
-            out.append(f"{lost.sum()} plans are of securities without bars: {some}")
-        return out
+        return _notes(self.trades, self.close[1])
+
+# %% ../nbs/50_backtest.ipynb #118bea7a
+def _notes(trades: pd.DataFrame, ids: np.ndarray) -> list[str]:
+    "Holes, and securities without bars, in words"
+    holed, lost = trades.holes > 0, ~trades.security_id.isin(ids)
+    out, more = [], "no limit got more than its level after one"
+    if holed.any():
+        filled = int((trades.quantity[holed] > 0).sum())
+        out.append(
+            f"{holed.sum()} plans met holes ({trades.holes.sum()} bars missing; {filled} of them were filled): {more}"
+        )
+    if lost.any():
+        some = ", ".join(map(str, sorted(set(trades.security_id[lost]))[:5]))
+        out.append(f"{lost.sum()} plans are of securities without bars: {some}")
+    return out
 
 # %% ../nbs/50_backtest.ipynb #5554104c
 def _portfolio(r: Result) -> Any:

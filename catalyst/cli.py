@@ -33,6 +33,17 @@ def _file(what: str, text: str) -> Path:
     return path
 
 # %% ../nbs/83_cli.ipynb #21b44c19
+def _resume(settings, session) -> None:
+    "By the hand that typed --resume: a halt of an earlier day ends before this one begins"
+    from catalyst.schema import open_store
+    from catalyst.states import current, resume
+
+    store, at = open_store(settings), session.starts
+    if not current(store, settings.world, at).may_enter:
+        told = "day --resume", os.environ.get("USER") or "somebody"
+        resume(store, settings.world, *told, at, settings.home)
+
+# %% ../nbs/83_cli.ipynb #049c1e49
 def day(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
@@ -50,6 +61,8 @@ def day(
     last = get_session(a.until) if a.until else session
     told = []
     for each in sessions_between(session.day, last.day):
+        if a.resume:
+            _resume(settings, each)
         told.append(replay_day(settings, each, "none" if a.fast else "all", a.mode))
         if not a.json:
             print_day(told[-1])
@@ -176,6 +189,9 @@ def _replay_commands(sub) -> None:
     )
     p.add_argument(
         "--news", metavar="FILE", help="Parquet or CSV of news; without it nobody is selected"
+    )
+    p.add_argument(
+        "--resume", action="store_true", help="with --until: end a halt of the day before, by hand"
     )
     p.add_argument(
         "--mode", choices=list(TradingMode), default="normal", help="how daring (default: normal)"

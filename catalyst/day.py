@@ -48,6 +48,7 @@ from catalyst.run import (
     start_run,
 )
 from .schema import open_store
+from .states import current
 from .store import Store
 from .tables import day_summary, fingerprint
 from .workflow import cycle_id_of
@@ -167,11 +168,13 @@ def _tell(
     settings: Settings, store: Store, session: Session, runs: list[Run], seconds: float
 ) -> dict[str, Any]:
     "What a replay has to say when it is over"
+    invented = settings.world != World.REPLAY
     cycle = cycle_id_of(session.day, settings.world)
     return {
         "cycle": cycle,
-        "simulated": settings.world == "simulated",
+        "simulated": invented,
         **day_summary(store, cycle, session.ends),
+        "state": str(current(store, settings.world, session.ends).state),
         "runs": len(runs),
         "failed_runs": _failed_runs(store, session.day, settings.world),
         "seconds": round(seconds, 1),

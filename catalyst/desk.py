@@ -39,6 +39,7 @@ from catalyst.core import (
     Tally,
     Timeframe,
     UnavailableError,
+    World,
     load_settings,
 )
 from .dims import SYMBOL, securities, security_ids
@@ -92,6 +93,10 @@ class Desk:
         return f"paper-{self.settings.world}"
 
 # %% ../nbs/73_desk.ipynb #8d9541f9
+_INVENTED = """update trading_cycles set metadata = metadata || '{"simulated": true}'
+               where cycle_id = :c and metadata->>'simulated' is null"""
+
+
 def open_desk(
     asof: str | datetime = "",  # ISO instant with its offset; empty means now
     settings: Settings | None = None,  # Default: of this process
@@ -113,6 +118,8 @@ def open_desk(
     data = {"session": session.day, "world": settings.world, "mode": mode, "started_at": at}
     cycle = create_trading_cycle(store, {**data, "configuration": told})
     config = resolve_config(store, settings.home, cycle)
+    if settings.world == World.ALPACA and feed.simulated:
+        store.run(_INVENTED, c=cycle)
     broker = open_broker(settings, store, feed, at, config)
     memory = {} if memory is None else memory
     return Desk(settings, store, feed, broker, config, cycle, session, at, memory=memory)

@@ -111,6 +111,9 @@ def walk_forward(
 ) -> Iterator[Fold]:  # In order of time; windows without test or training rows are passed over
     "Folds in which the past is tested on the future and never the other way round"
     begin, end = intervals(times, label_ends)
+    for name, x in {"test": test, "train": train or test, "embargo": embargo}.items():
+        if not isinstance(x, timedelta):
+            raise bad(name, x, "a length of time such as timedelta(days=7)")
     step, wait = (round(x / timedelta(microseconds=1)) for x in (test, embargo))
     if step <= 0 or wait < 0:
         raise bad("test, embargo", (test, embargo), "a positive length and none below zero")

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import talib
 
-from .core import Timeframe
+from .core import Timeframe, bad
 from .profile import volume_profile
 from .reference import REASONS, order_flow, quoted_spread, sector_strength
 from .reference import session_levels, vwap_bands
@@ -297,6 +297,8 @@ def indicators(
 ) -> pd.DataFrame:  # Index as `bars`; columns `VALUES` (missing: NaN or None), null_reason (dict)
     "All indicators of all securities, each row from its own bar and earlier ones"
     check_bars(bars, timeframe)
+    if bars.index.levels[1].tz is None:
+        raise bad("bars", "ts without a time zone", "ts in UTC", "tz_localize it where it is from")
     whole = np.logical_and.reduce([np.isfinite(bars[c].to_numpy(float)) for c in INPUTS])
     clean = bars if whole.all() else bars[whole]
     answer = _table(clean, timeframe, last_only, sectors)

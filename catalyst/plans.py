@@ -74,6 +74,21 @@ class Plan:
         return self.terms.get("stop_rule")
 
 # %% ../nbs/40_plans.ipynb #502ba3e8
+def _own_levels(idea: "Idea") -> None:
+    "Refuse levels of a rule that contradict each other or stand on the wrong side"
+    for name in ("stop_atr", "target_atr", "target_r"):
+        value = getattr(idea, name)
+        if value is not None and not 0 < value < math.inf:
+            raise bad("idea", {name: value}, "a distance above 0")
+    for a, b in (("stop_atr", "wrong_at"), ("target_atr", "target_r")):
+        if getattr(idea, a) is not None and getattr(idea, b) is not None:
+            raise bad("idea", f"{a} and {b}", "one of the two")
+    way, entry, level = SIGN[idea.side], idea.entry_price, idea.wrong_at
+    if level is not None and not way * (entry - level) > 0:
+        side = "below" if way > 0 else "above"
+        raise bad("idea", f"wrong_at {level:.4f}", f"a level {side} the entry {entry:.4f}")
+
+# %% ../nbs/40_plans.ipynb #86e6c597
 @dataclass(frozen=True)
 class Idea:
     "What a setup sees"
@@ -96,21 +111,6 @@ class Idea:
             got = {"entry_price": self.entry_price, "fit": self.fit}
             raise bad("idea", got, "a price above 0 and a fit from 0 to 1")
         _own_levels(self)
-
-
-def _own_levels(idea: Idea) -> None:
-    "Refuse levels of a rule that contradict each other or stand on the wrong side"
-    for name in ("stop_atr", "target_atr", "target_r"):
-        value = getattr(idea, name)
-        if value is not None and not 0 < value < math.inf:
-            raise bad("idea", {name: value}, "a distance above 0")
-    for a, b in (("stop_atr", "wrong_at"), ("target_atr", "target_r")):
-        if getattr(idea, a) is not None and getattr(idea, b) is not None:
-            raise bad("idea", f"{a} and {b}", "one of the two")
-    way, entry, level = SIGN[idea.side], idea.entry_price, idea.wrong_at
-    if level is not None and not way * (entry - level) > 0:
-        side = "below" if way > 0 else "above"
-        raise bad("idea", f"wrong_at {level:.4f}", f"a level {side} the entry {entry:.4f}")
 
 # %% ../nbs/40_plans.ipynb #49847be2
 Rule = Callable[[Mapping[str, Any], Config], Idea | str]  # A feature row to an idea, or to why not

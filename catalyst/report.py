@@ -49,6 +49,7 @@ _WORLDS = {  # World to its label, and what that means for the numbers
     "simulated": ("SIMULATED", "An invented market made from a seed. Nothing on this page happened."),
     "replay": ("REPLAY", "A past session from files, traded on a simulated account. No order left this machine."),
     "alpaca": ("PAPER", "A paper account at the broker. No real money."),
+    "bench": ("SIMULATED", "A server on this machine that speaks as Alpaca does. Nothing on this page happened."),
 }  # fmt: skip
 
 
@@ -56,7 +57,8 @@ def banner(
     day: Day,  # From `read_day`
 ) -> Html:
     "What kind of world this was"
-    name, text = _WORLDS[day.cycle["world"]]
+    invented = day.cycle["world"] == "alpaca" and (day.cycle.get("metadata") or {}).get("simulated")
+    name, text = _WORLDS["bench" if invented else day.cycle["world"]]
     return el("div", el("b", name), " · ", text, cls="banner", role="note")
 
 # %% ../nbs/80_report.ipynb #4d02ee3e

@@ -80,7 +80,7 @@ def _content(x: Any, known: dict[int, Any]) -> Any:
     text = repr(x)
     return f"{type(x).__module__}.{type(x).__qualname__}" if " at 0x" in text else text
 
-
+# %% ../nbs/53_sweep.ipynb #45586d68
 def _function(f: Any, known: dict[int, Any]) -> Any:
     "Code, defaults, enclosed values, and what it reads of its own package"
     if isinstance(f, MethodType):
@@ -105,7 +105,7 @@ def _function(f: Any, known: dict[int, Any]) -> Any:
         *(_content(x, known) for x in (f.__defaults__, f.__kwdefaults__, cells, read)),
     ]
 
-
+# %% ../nbs/53_sweep.ipynb #72207abd
 def _ours(x: Any, f: FunctionType) -> bool:
     "Is a global of `f` to be read? Functions only of its own package, and Catalyst's own not at all"
     package = lambda m: str(m).partition(".")[0]

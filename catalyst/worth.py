@@ -45,8 +45,12 @@ def reliability_figure(
 _COLUMNS = [
     ("Subject", lambda r: clip(r.Index.replace("_", " "), 60), ""),
     ("Outcomes", lambda r: f"{r.count:,}", "num"),
-    ("Right", lambda r: share(r.base_rate), "num"),
-    ("95 % interval", lambda r: f"{share(r.low)} to {share(r.high)}", "num"),
+    ("Right", lambda r: share(r.base_rate, signed=False), "num"),
+    (
+        "95 % interval",
+        lambda r: f"{share(r.low, signed=False)} to {share(r.high, signed=False)}",
+        "num",
+    ),
     ("Brier", lambda r: number(r.brier, 3), "num"),
     ("of the average", lambda r: number(r.brier_base, 3), "num"),
     ("Verdict", lambda r: tag("a frequency", "gain") if r.calibrated else tag("uncalibrated"), ""),

@@ -40,7 +40,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from catalyst.clock import ReplayClock, get_session, session_offset
 from catalyst.config import Config
-from catalyst.core import OrderType, PositionSide, Secret, Settings, Timeframe, UnavailableError, World
+from catalyst.core import (
+    OrderType,
+    PositionSide,
+    Secret,
+    Settings,
+    Timeframe,
+    UnavailableError,
+    World,
+)
 from catalyst.ports import ASSET_COLUMNS, BAR_COLUMNS, NEWS_COLUMNS, to_tick
 
 SLOT = timedelta(minutes=15)
@@ -71,11 +79,24 @@ class Walk:
                 for i in range(26):
                     o = price * (1 + rng.gauss(0, calm / 4))
                     price = c = o * (1 + rng.gauss(0, calm))
-                    high, low = max(o, c) * (1 + rng.uniform(0, calm)), min(o, c) * (1 - rng.uniform(0, calm))
+                    high, low = (
+                        max(o, c) * (1 + rng.uniform(0, calm)),
+                        min(o, c) * (1 - rng.uniform(0, calm)),
+                    )
                     ts = pd.Timestamp(day.opens) + SLOT * i
-                    row = (symbol, ts, *(round(x, 2) for x in (o, high, low, c)), rng.choice([4e3, 5e4, 1e6]), ts + SLOT)
+                    row = (
+                        symbol,
+                        ts,
+                        *(round(x, 2) for x in (o, high, low, c)),
+                        rng.choice([4e3, 5e4, 1e6]),
+                        ts + SLOT,
+                    )
                     rows.append(row)
-        self.frame = pd.DataFrame(rows, columns=BAR_COLUMNS).sort_values(["ts", "symbol"]).reset_index(drop=True)
+        self.frame = (
+            pd.DataFrame(rows, columns=BAR_COLUMNS)
+            .sort_values(["ts", "symbol"])
+            .reset_index(drop=True)
+        )
 
     def bars(self, symbols, timeframe, start, end, asof):
         f = self.frame
@@ -111,10 +132,33 @@ HTTP_FAULTS = {
 BOOK_FAULTS = {
     "reject_late": 0.20, "legs_missing": 0.15, "exits_day": 0.15, "stuck_cancel": 0.15, "cancel_fills": 0.25, "partial": 0.30,
 }  # fmt: skip
-STREAM_FAULTS = {"duplicate": 0.3, "reorder": 0.3, "drop": 0.2, "drop_socket": 0.1, "406": 0.1, "429_stream": 0.1, "auth_refused": 0.05}
+STREAM_FAULTS = {
+    "duplicate": 0.3,
+    "reorder": 0.3,
+    "drop": 0.2,
+    "drop_socket": 0.1,
+    "406": 0.1,
+    "429_stream": 0.1,
+    "auth_refused": 0.05,
+}
 HANGS = ("hang", "hang_after")
-PLACES = ("*", "*", "*", "orders.post", "orders.*", "orders.by_client", "orders.one", "orders.cancel", "positions.list", "activities")
-KILL_FIRST, KILL_AGAIN, DROP_DATABASE = 0.035, 0.006, 0.0015  # Chance at a step: its first visit in a pass, a later one; either
+PLACES = (
+    "*",
+    "*",
+    "*",
+    "orders.post",
+    "orders.*",
+    "orders.by_client",
+    "orders.one",
+    "orders.cancel",
+    "positions.list",
+    "activities",
+)
+KILL_FIRST, KILL_AGAIN, DROP_DATABASE = (
+    0.035,
+    0.006,
+    0.0015,
+)  # Chance at a step: its first visit in a pass, a later one; either
 MOST_DEATHS = 3  # Of one pass
 
 
@@ -147,13 +191,25 @@ def schedule(seed):
     slots = []
     for day in days:
         inside = sorted(rng.sample(range(2, 24), rng.randint(3, 5)))
-        slots += [day.opens + SLOT * i for i in inside] + [day.closes - SLOT, day.closes + timedelta(minutes=5)]
-    config = {"max_positions": rng.choice([2, 3, 5]), "close_at_end_of_day": not overnight, "scale_out_r": rng.choice([0.0, 1.0])}
-    config |= {"max_daily_loss_usd": rng.choice([300.0, 2000.0]), "max_consecutive_losses": rng.choice([3, 10])}
+        slots += [day.opens + SLOT * i for i in inside] + [
+            day.closes - SLOT,
+            day.closes + timedelta(minutes=5),
+        ]
+    config = {
+        "max_positions": rng.choice([2, 3, 5]),
+        "close_at_end_of_day": not overnight,
+        "scale_out_r": rng.choice([0.0, 1.0]),
+    }
+    config |= {
+        "max_daily_loss_usd": rng.choice([300.0, 2000.0]),
+        "max_consecutive_losses": rng.choice([3, 10]),
+    }
     rates = {}
     for kind in rng.sample(sorted(HTTP_FAULTS), rng.randint(2, 5)):
         place = rng.choice(PLACES)
-        rates[kind if place == "*" else f"{kind}@{place}"] = HTTP_FAULTS[kind] * (1.5 if place == "*" else 5)
+        rates[kind if place == "*" else f"{kind}@{place}"] = HTTP_FAULTS[kind] * (
+            1.5 if place == "*" else 5
+        )
     for kind in rng.sample(sorted(BOOK_FAULTS), rng.randint(0, 4)):
         rates[kind] = BOOK_FAULTS[kind]
     if rng.random() < 0.05:
@@ -224,7 +280,11 @@ def _caller():
     frame = sys._getframe(2)
     while frame:
         name = frame.f_globals.get("__name__", "")
-        if name.startswith("catalyst.") and name not in ("catalyst.store", "catalyst.alpaca_broker", "catalyst.alpaca_api"):
+        if name.startswith("catalyst.") and name not in (
+            "catalyst.store",
+            "catalyst.alpaca_broker",
+            "catalyst.alpaca_api",
+        ):
             return f"{name[9:]}.{frame.f_code.co_name}"
         frame = frame.f_back
     return "campaign"
@@ -249,7 +309,9 @@ def labelled(steps):
             steps.at(f"{who}: after commit")
 
     def statement(self, sql, params):
-        self.wrote = getattr(self, "wrote", False) or bool(re.match(r"\s*(insert|update|delete)", sql))
+        self.wrote = getattr(self, "wrote", False) or bool(
+            re.match(r"\s*(insert|update|delete)", sql)
+        )
         return run(self, sql, params)
 
     def bulk(self, *args, **kwargs):
@@ -315,7 +377,9 @@ def listening(job, settings, store, make_broker, config, clock):
     from catalyst.watchman import Watchman
 
     line = make_broker().alpaca
-    streams = lambda inbox: Streams(line, list(SYMBOLS), inbox, clock, silence=2.0, backoff=(0.05, 0.2))
+    streams = lambda inbox: Streams(
+        line, list(SYMBOLS), inbox, clock, silence=2.0, backoff=(0.05, 0.2)
+    )
     with Watchman(settings, store, make_broker, config, clock, streams) as watchman:
         watchman.ready.wait(5)
         yield
@@ -335,14 +399,33 @@ def trade(job, settings, store, broker, config, asof, report):
         sid = store.value("select security_id from securities where symbol = :s", s=wish["symbol"])
         book = read_book(store, broker.account(), broker.positions(), [sid], asof)
         close = {h.security_id: 0.0 for h in book.holdings}
-        known = replace(book.of(sid), tradable=True, bar_at=asof, correlations=close, mean_volume=D(10**7), atr_pct=D("0.01"))
+        known = replace(
+            book.of(sid),
+            tradable=True,
+            bar_at=asof,
+            correlations=close,
+            mean_volume=D(10**7),
+            atr_pct=D("0.01"),
+        )
         book = replace(book, facts={sid: known})
         streak = rejection_streak(store, World.ALPACA, asof)
-        assess(store, World.ALPACA, book, config, asof, settings.home, streak, timedelta(0), getattr(report, "trouble", ()))
+        assess(
+            store,
+            World.ALPACA,
+            book,
+            config,
+            asof,
+            settings.home,
+            streak,
+            timedelta(0),
+            getattr(report, "trouble", ()),
+        )
         proposal = propose(wish, sid, n, asof)
         size, _ = suggest(proposal, book, config)
         quantity = max(1, int(size * wish["size"]))
-        decision = approve(store, CYCLE, None, replace(proposal, quantity=D(quantity)), book, config)
+        decision = approve(
+            store, CYCLE, None, replace(proposal, quantity=D(quantity)), book, config
+        )
         if decision.approved:
             enter(store, broker, decision, asof)
 
@@ -366,14 +449,23 @@ def child(job, out):
     try:
         import urllib3.util.retry as retry
 
-        retry.time = type("NoSleep", (), {"sleep": staticmethod(lambda seconds: None), "time": retry.time.time})
+        retry.time = type(
+            "NoSleep", (), {"sleep": staticmethod(lambda seconds: None), "time": retry.time.time}
+        )
         labelled(steps)
         one_pass(job, steps)
     except UnavailableError as e:
         steps.say(failed=f"{type(e).__name__}: {e}")
     except BaseException as e:
-        frames = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(e.__traceback__) if "/catalyst/" in f.filename]
-        steps.say(crashed=f"{type(e).__name__}: {e}".splitlines()[0][:300], where=" < ".join(frames[:-4:-1]))
+        frames = [
+            f"{Path(f.filename).name}:{f.lineno}"
+            for f in traceback.extract_tb(e.__traceback__)
+            if "/catalyst/" in f.filename
+        ]
+        steps.say(
+            crashed=f"{type(e).__name__}: {e}".splitlines()[0][:300],
+            where=" < ".join(frames[:-4:-1]),
+        )
         steps.say(trace=traceback.format_exc()[-3000:])
         code = 1
     steps.say(labels=sorted(steps.visits))
@@ -445,7 +537,16 @@ class Judge:
         self.outcome.violations.append(f"{kind}: {text}")
 
     def all(self):
-        for check in (self.approvals, self.fills, self.sides, self.books, self.lives, self.exits, self.limits, self.profit):
+        for check in (
+            self.approvals,
+            self.fills,
+            self.sides,
+            self.books,
+            self.lives,
+            self.exits,
+            self.limits,
+            self.profit,
+        ):
             check()
 
     def approvals(self):
@@ -456,7 +557,10 @@ class Judge:
                 self.wrong("no intent", f"{o['symbol']} {o['client_order_id']}")
             elif row["verdict"] != "approved":
                 self.wrong("no approval", o["client_order_id"])
-            elif D(o["qty"]) > row["approved"] or (o["side"], o["symbol"]) != (row["side"], row["symbol"]):
+            elif D(o["qty"]) > row["approved"] or (o["side"], o["symbol"]) != (
+                row["side"],
+                row["symbol"],
+            ):
                 self.wrong("not as approved", o["client_order_id"])
         used = Counter(r["approval_id"] for r in self.ours.values())
         for approval, n in used.items():
@@ -465,8 +569,16 @@ class Judge:
 
     def fills(self):
         "Execution by execution"
-        theirs = {f["execution_id"]: (D(f["qty"]), D(f["price"]), f["client_order_id"]) for f in self.state["fills"]}
-        ours = {f["execution_id"]: f for f in self.store.rows("select f.*, o.broker_order_id from fills f join orders o using (order_id)")}
+        theirs = {
+            f["execution_id"]: (D(f["qty"]), D(f["price"]), f["client_order_id"])
+            for f in self.state["fills"]
+        }
+        ours = {
+            f["execution_id"]: f
+            for f in self.store.rows(
+                "select f.*, o.broker_order_id from fills f join orders o using (order_id)"
+            )
+        }
         for e in sorted(theirs.keys() - ours.keys()):
             self.wrong("fill lost", f"{e} {theirs[e]}")
         for e in sorted(ours.keys() - theirs.keys()):
@@ -477,7 +589,10 @@ class Judge:
 
     def sides(self):
         "No exit ever turns a position, and no second entry meets a position or an entry that lives"
-        held, entries = defaultdict(Decimal), {o["id"]: o for o in self.parents if o["order_class"] in ("bracket", "")}
+        held, entries = (
+            defaultdict(Decimal),
+            {o["id"]: o for o in self.parents if o["order_class"] in ("bracket", "")},
+        )
         for f in self.state["fills"]:
             q = D(f["qty"]) * (1 if f["side"] == "buy" else -1)
             before = held[f["symbol"]]
@@ -507,7 +622,10 @@ class Judge:
             "select coalesce(sum(case f.side when 'buy' then -1 else 1 end * f.quantity * f.price - f.fees), 0) from fills f"
         )
         if D(self.state["start_cash"]) + flow != D(self.state["cash"]):
-            self.wrong("cash differs", f"ours {D(self.state['start_cash']) + flow}, theirs {self.state['cash']}")
+            self.wrong(
+                "cash differs",
+                f"ours {D(self.state['start_cash']) + flow}, theirs {self.state['cash']}",
+            )
 
     def lives(self):
         "What lives there lives here, what has ended there has ended here"
@@ -518,7 +636,10 @@ class Judge:
             if row is None:
                 self.wrong("not adopted", f"{o['symbol']} {o['client_order_id']} {o['status']}")
             elif (row["ended_at"] is not None) != (o["status"] in ended):
-                self.wrong("lives differ", f"{row['client_order_id']} ours {row['status']}, theirs {o['status']}")
+                self.wrong(
+                    "lives differ",
+                    f"{row['client_order_id']} ours {row['status']}, theirs {o['status']}",
+                )
         for row in self.ours.values():
             if row["ended_at"] is None and row["broker_order_id"] not in self.theirs:
                 self.wrong("waits for ever", f"{row['client_order_id']} {row['status']}")
@@ -535,9 +656,18 @@ class Judge:
             held, covered = D(p["qty"]), D(0)
             for o in self.theirs.values():
                 against = o["symbol"] == p["symbol"] and (o["side"] == "sell") == (held > 0)
-                asleep = o["parent_id"] and o["order_class"] == "bracket" and self.theirs[o["parent_id"]]["status"] != "filled"
+                asleep = (
+                    o["parent_id"]
+                    and o["order_class"] == "bracket"
+                    and self.theirs[o["parent_id"]]["status"] != "filled"
+                )
                 ended = o["status"] in ("filled", "canceled", "expired", "rejected", "replaced")
-                if against and not ended and not asleep and o["type"] in ("stop", "stop_limit", "trailing_stop", "market"):
+                if (
+                    against
+                    and not ended
+                    and not asleep
+                    and o["type"] in ("stop", "stop_limit", "trailing_stop", "market")
+                ):
                     covered += D(o["qty"]) - D(o["filled_qty"])
             if covered >= abs(held):
                 continue
@@ -556,7 +686,12 @@ class Judge:
         for o in self.parents:
             row = self.ours.get(o["client_order_id"])
             price = o["limit_price"] or o["stop_price"]
-            if row and row["purpose"] == "entry" and price and D(o["qty"]) * D(price) > self.config.max_position_usd:
+            if (
+                row
+                and row["purpose"] == "entry"
+                and price
+                and D(o["qty"]) * D(price) > self.config.max_position_usd
+            ):
                 self.wrong("limit", f"{o['client_order_id']} is worth {D(o['qty']) * D(price)}")
         rows = self.store.rows(
             """select a.decided_at, a.approval_id, cast(a.snapshot->'book'->>'equity' as numeric) as equity,
@@ -567,21 +702,37 @@ class Judge:
         )
         for r in rows:
             if (r["risk"] or 0) > r["equity"] * D(str(self.config.max_portfolio_risk_pct)) + 1:
-                self.wrong("limit", f"approval {r['approval_id']}: open risk {r['risk']} of equity {r['equity']}")
-        halted = self.store.rows("select set_at from risk_states where state <> 'active' order by set_at")
-        again = self.store.rows("select set_at from risk_states where state = 'active' order by set_at")
+                self.wrong(
+                    "limit",
+                    f"approval {r['approval_id']}: open risk {r['risk']} of equity {r['equity']}",
+                )
+        halted = self.store.rows(
+            "select set_at from risk_states where state <> 'active' order by set_at"
+        )
+        again = self.store.rows(
+            "select set_at from risk_states where state = 'active' order by set_at"
+        )
         for h in halted:
             until = min((a["set_at"] for a in again if a["set_at"] > h["set_at"]), default=None)
             for name in self.store.rows(
                 """select approval_key from risk_approvals where purpose = 'entry' and verdict = 'approved' and decided_at > :t
                    and (cast(:u as timestamptz) is null or decided_at < :u)""", t=h["set_at"], u=until,
             ):  # fmt: skip
-                self.wrong("limit", f"{name['approval_key']} was approved while entries were stopped")
+                self.wrong(
+                    "limit", f"{name['approval_key']} was approved while entries were stopped"
+                )
 
     def _most_positions(self):
         "Symbols with a position or a living entry, whenever an entry was taken"
         instant = lambda t: datetime.fromisoformat(t)
-        end = lambda o: min((instant(o[k]) for k in ("canceled_at", "expired_at", "failed_at", "filled_at") if o[k]), default=None)
+        end = lambda o: min(
+            (
+                instant(o[k])
+                for k in ("canceled_at", "expired_at", "failed_at", "filled_at")
+                if o[k]
+            ),
+            default=None,
+        )
         spans = []
         for o in self.parents:
             row = self.ours.get(o["client_order_id"])
@@ -591,7 +742,10 @@ class Judge:
             if D(o["filled_qty"]) > 0:
                 until = None
                 for f in self.state["fills"]:
-                    if f["symbol"] != o["symbol"] or instant(f["at"]) < instant(o["created_at"]) - SLOT:
+                    if (
+                        f["symbol"] != o["symbol"]
+                        or instant(f["at"]) < instant(o["created_at"]) - SLOT
+                    ):
                         continue
                     shares += D(f["qty"]) * (1 if f["side"] == o["side"] else -1)
                     if shares == 0:
@@ -601,9 +755,14 @@ class Judge:
         for start, _, symbol, name in spans:
             alive = [s for s in spans if s[0] <= start and (s[1] is None or s[1] > start)]
             if len({s[2] for s in alive}) > self.config.max_positions:
-                self.wrong("limit", f"{name}: {sorted({s[2] for s in alive})} at once, {self.config.max_positions} allowed")
+                self.wrong(
+                    "limit",
+                    f"{name}: {sorted({s[2] for s in alive})} at once, {self.config.max_positions} allowed",
+                )
             if len([s for s in alive if s[2] == symbol]) > 1:
-                self.wrong("duplicate", f"{name}: {[s[3] for s in alive if s[2] == symbol]} live together")
+                self.wrong(
+                    "duplicate", f"{name}: {[s[3] for s in alive if s[2] == symbol]} live together"
+                )
 
     def profit(self):
         "What positions say they made is what the cash says"
@@ -622,7 +781,9 @@ class Judge:
             """select client_order_id, purpose, side, order_type, quantity, limit_price, stop_price, status, filled_quantity, filled_avg_price,
                       intended_at, ended_at from orders order by client_order_id"""
         )
-        fills = self.store.rows("select execution_id, side, quantity, price, filled_at from fills order by execution_id")
+        fills = self.store.rows(
+            "select execution_id, side, quantity, price, filled_at from fills order by execution_id"
+        )
         text = json.dumps([orders, fills], default=str, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -650,7 +811,11 @@ class Campaign:
         self.store.run(f'alter database "{name}" set synchronous_commit = off')
         env = os.environ | {"PYTHONHASHSEED": "0"}
         self.nursery = subprocess.Popen(
-            [sys.executable, __file__, "--nursery"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+            [sys.executable, __file__, "--nursery"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=env,
         )
         with self.store.transaction() as tx:
             for s in SYMBOLS:
@@ -671,7 +836,9 @@ class Campaign:
             """select table_name as name from information_schema.columns where table_schema = 'public' and table_name in
                ('foreign_positions', 'foreign_fills', 'cash_marks', 'risk_states', 'service_health') group by 1"""
         )
-        self.store.run(f"truncate {', '.join([TABLES, *(r['name'] for r in names)])} restart identity cascade")
+        self.store.run(
+            f"truncate {', '.join([TABLES, *(r['name'] for r in names)])} restart identity cascade"
+        )
         self.store.run(
             """insert into trading_cycles (cycle_id, session, world, started_at) values (:c, :d, 'alpaca', :t)""",
             c=CYCLE, d=FIRST, t=plan.sessions[1].opens,
@@ -685,13 +852,25 @@ class Campaign:
         self.say(str(plan))
         self.clean(plan)
         market, config = Walk(seed, plan.sessions), Config(plan.config)
-        switches, rates = (plan.switches, plan.rates | (STREAM_FAULTS if streams else {})) if faults else ({}, {})
-        trouble = Faults(seed=seed, rates=rates, hang_seconds=self.patience * 2, slow_seconds=0.05, **switches)
+        switches, rates = (
+            (plan.switches, plan.rates | (STREAM_FAULTS if streams else {})) if faults else ({}, {})
+        )
+        trouble = Faults(
+            seed=seed, rates=rates, hang_seconds=self.patience * 2, slow_seconds=0.05, **switches
+        )
         with Bench(market, plan.sessions[1].opens, trouble, config=config) as bench:
-            self.market, self.bench, self.streams = market, bench, bench.stream_url if streams else ""
+            self.market, self.bench, self.streams = (
+                market,
+                bench,
+                bench.stream_url if streams else "",
+            )
             for number, asof in enumerate(plan.slots):
-                mute = ["trade"] if streams and faults and chance(seed, "mute", number) < 0.2 else []
-                bench.set_faults({"halted": plan.halts.get(number, []) if faults else [], "mute": mute})
+                mute = (
+                    ["trade"] if streams and faults and chance(seed, "mute", number) < 0.2 else []
+                )
+                bench.set_faults(
+                    {"halted": plan.halts.get(number, []) if faults else [], "mute": mute}
+                )
                 if faults and number in plan.meddled:
                     self._meddle(outcome)
                 self._slot(plan, number, asof, kills, outcome)
@@ -715,7 +894,11 @@ class Campaign:
         books = self.bench.books
         with books.lock, suppress(No):
             for o in list(books.orders.values()):
-                if not o.ended and o.status != "pending_cancel" and (o.parent and o.parent.status == "filled" or o.order_class == "oco"):
+                if (
+                    not o.ended
+                    and o.status != "pending_cancel"
+                    and (o.parent and o.parent.status == "filled" or o.order_class == "oco")
+                ):
                     outcome.faults["meddled"] += 1
                     books.cancel(o)
                     books.settle()
@@ -735,7 +918,9 @@ class Campaign:
             asof += timedelta(minutes=1)
             told = self._pass(plan, 1000 + n, asof, 0, False, outcome, [])
             if told["exit"] or any("failed" in t for t in told["told"]):
-                outcome.violations.append(f"no recovery: {[t for t in told['told'] if 'labels' not in t]}")
+                outcome.violations.append(
+                    f"no recovery: {[t for t in told['told'] if 'labels' not in t]}"
+                )
 
     def _pass(self, plan, number, asof, attempt, kills, outcome, wishes):
         wishes = [w | {"last": self.market.last(w["symbol"], asof)} for w in wishes]

@@ -610,7 +610,9 @@ def quiet(prices, keep=slice(None)):
     "One security, a full session at each price"
     ts = pd.DatetimeIndex([t for s in DAYS[: len(prices)] for t in slots(s)[:-1]]).as_unit("us")
     p = np.concatenate([np.full(len(slots(s)) - 1, x) for s, x in zip(DAYS, prices, strict=False)])
-    flat = pd.DataFrame(dict(open=p, high=p + 0.1, low=p - 0.1, close=p, volume=1e5, security_id=1, ts=ts))
+    flat = pd.DataFrame(
+        dict(open=p, high=p + 0.1, low=p - 0.1, close=p, volume=1e5, security_id=1, ts=ts)
+    )
     return flat.iloc[keep].set_index(["security_id", "ts"])
 
 
@@ -621,22 +623,32 @@ def test_a_fill_after_a_hole_is_never_better_than_what_was_asked():
     bars = quiet([50.5, 50.5])
     bars.iloc[8:, :4] += 5  # Beyond the target by much
     plans = pd.DataFrame([PLAN | dict(entry_type="market", decided_at=DAYS[0].opens)])
-    whole, holed = (backtest(plans, b, FREE, length=WIDE) for b in (bars, bars.drop(bars.index[6:8])))
+    whole, holed = (
+        backtest(plans, b, FREE, length=WIDE) for b in (bars, bars.drop(bars.index[6:8]))
+    )
     assert whole.trades.exit_price[0] == 55.5 and whole.trades.holes[0] == 0
     assert holed.trades.exit_price[0] == 52.0 and holed.trades.holes[0] == 2
     bars = quiet([51.0, 51.0])
     bars.iloc[8:, :4] -= 4  # A limit of 50 finds 47 after the hole
     plans = pd.DataFrame([PLAN | dict(decided_at=DAYS[0].opens)])
-    whole, holed = (backtest(plans, b, FREE, length=WIDE) for b in (bars, bars.drop(bars.index[6:8])))
+    whole, holed = (
+        backtest(plans, b, FREE, length=WIDE) for b in (bars, bars.drop(bars.index[6:8]))
+    )
     assert (whole.trades.entry_price[0], holed.trades.entry_price[0]) == (47.0, 50.0)
-    assert not whole.notes and "1 plans met holes" in repr(holed) and holed.summary()["missing_bars"] == 2
+    assert (
+        not whole.notes
+        and "1 plans met holes" in repr(holed)
+        and holed.summary()["missing_bars"] == 2
+    )
 
 
 def test_the_close_of_a_session_without_its_last_bar_needs_no_future():
     from catalyst.backtest import backtest
 
     bars = quiet([50.5, 60.0])
-    plans = pd.DataFrame([PLAN | dict(entry_type="market", target_price=90.0, decided_at=DAYS[0].opens)])
+    plans = pd.DataFrame(
+        [PLAN | dict(entry_type="market", target_price=90.0, decided_at=DAYS[0].opens)]
+    )
     n = len(slots(DAYS[0])) - 1
     holed = backtest(plans, bars.drop(bars.index[n - 3 : n]), FREE, length=WIDE)
     t = holed.trades.iloc[0]
@@ -655,7 +667,9 @@ def test_a_limit_that_the_open_fills_pays_the_spread_within_its_limit():
 
     bars = quiet([49.5, 49.5])
     plans = pd.DataFrame([PLAN | dict(decided_at=DAYS[0].opens, target_price=60.0)])
-    entry = lambda **k: backtest(plans, bars, Costs(impact_coefficient=0, **k)).trades.entry_price[0]
+    entry = lambda **k: backtest(plans, bars, Costs(impact_coefficient=0, **k)).trades.entry_price[
+        0
+    ]
     assert entry(half_spread_bps=0) == 49.5
     assert entry(half_spread_bps=10) == 49.55
     assert entry(half_spread_bps=500) == 50.0  # Never beyond the limit
@@ -750,7 +764,9 @@ def test_a_result_knows_its_span_and_its_account():
     assert asked.span == (days[0], days[2]) and performance(asked)["sessions"] == 3
     plans.attrs["span"] = (days[0], days[3])  # As its maker leaves it
     assert performance(backtest(plans, bars))["sessions"] == 4
-    assert "cash $100,000, a stop loses 1 % of equity, a position is at most 10 % of it" in repr(alone)
+    assert "cash $100,000, a stop loses 1 % of equity, a position is at most 10 % of it" in repr(
+        alone
+    )
     with pytest.raises(InputError, match="a span with all plans"):
         backtest(plans, bars, start=days[2], end=days[3])
 

@@ -56,7 +56,11 @@ class Teller:
 
     def __init__(self, request, ids):
         self.shown, self.at, self.ids = [], TEN, ids
-        same = {"order_class": request["order_class"], "time_in_force": TimeInForce.GTC, "symbol": request["symbol"]}
+        same = {
+            "order_class": request["order_class"],
+            "time_in_force": TimeInForce.GTC,
+            "symbol": request["symbol"],
+        }
         self.members = {
             purpose: BrokerOrder(
                 f"B{request['order_id']}-{purpose}", request["client_order_id"] if not i else f"B{request['order_id']}-{purpose}",
@@ -97,7 +101,11 @@ def request_of(store, order_id):
     "An order of ours with its exits, as `Teller` takes it"
     row = order_row(store, order_id)
     legs = [(str(p), leg) for p, leg in legs_of(store, order_id).items()]
-    return {**row, "order_class": OrderClass(row["order_class"]), "members": [(row["purpose"], row), *legs]}
+    return {
+        **row,
+        "order_class": OrderClass(row["order_class"]),
+        "members": [(row["purpose"], row), *legs],
+    }
 
 
 def statuses(store):
@@ -121,12 +129,26 @@ def true_books(*tellers):
     shares = lambda fs: sum((f.quantity for f in fs), D(0))
     bought, sold = of(Side.BUY), of(Side.SELL)
     fees = sum((f.fees for _, f in fills), D(0))
-    return shares(bought), shares(sold), money(bought), money(sold) - money(bought) - fees, {f.execution_id for _, f in fills}
+    return (
+        shares(bought),
+        shares(sold),
+        money(bought),
+        money(sold) - money(bought) - fees,
+        {f.execution_id for _, f in fills},
+    )
 
 
 @MANY
-@given(entry=parts, cut=st.booleans(), target=st.booleans(), exits=st.integers(0, 3), order=st.randoms(use_true_random=False))
-def test_td06_td10_any_order_of_answers_ends_in_the_books_of_the_executions(world, entry, cut, target, exits, order):
+@given(
+    entry=parts,
+    cut=st.booleans(),
+    target=st.booleans(),
+    exits=st.integers(0, 3),
+    order=st.randoms(use_true_random=False),
+)
+def test_td06_td10_any_order_of_answers_ends_in_the_books_of_the_executions(
+    world, entry, cut, target, exits, order
+):
     "Quantity, average price within 0.01 %, realised profit, ids: from answers that are doubled, late and shuffled"
     w = world()
     store, ids = w.store, iter(range(1, 99))
@@ -141,7 +163,9 @@ def test_td06_td10_any_order_of_answers_ends_in_the_books_of_the_executions(worl
         first.end("entry", "target", "stop")
         hear_all(store, row["order_id"], [first.shown[-1]])
         [held] = open_positions(store)
-        pair = approve_exits(store, held["position_id"], D(total), TEN, 1, target_price=D(104), stop_price=D(98))
+        pair = approve_exits(
+            store, held["position_id"], D(total), TEN, 1, target_price=D(104), stop_price=D(98)
+        )
         oco = intend(store, pair.approval_id, TEN, held["position_id"], "protection")
         out = Teller(request_of(store, oco["order_id"]), ids)
         tellers.append(out)
@@ -196,7 +220,10 @@ def test_an_end_waits_for_its_executions(world):
     hear(w.store, row["order_id"], early)
     assert order_row(w.store, row["order_id"])["ended_at"] is None
     hear(w.store, row["order_id"], t.shown[-1])
-    assert w.one("select quantity, entry_price from positions") == {"quantity": 50, "entry_price": D("100.012")}
+    assert w.one("select quantity, entry_price from positions") == {
+        "quantity": 50,
+        "entry_price": D("100.012"),
+    }
 
 
 # ---------------------------------------------------------------------------------------- a broker that cannot be relied on, and a day
@@ -241,8 +268,14 @@ class Unreliable:
 
 
 @settings(MANY, max_examples=100 if LONG else 3)
-@given(seed=st.integers(0, 10**6), path=st.sampled_from([RISING, FALLING, dict(AAPL=[100] * 27)]), thin=st.booleans())
-def test_td06_td08_td14_the_four_invariants_hold_after_an_unreliable_day(world, monkeypatch, seed, path, thin):
+@given(
+    seed=st.integers(0, 10**6),
+    path=st.sampled_from([RISING, FALLING, dict(AAPL=[100] * 27)]),
+    thin=st.booleans(),
+)
+def test_td06_td08_td14_the_four_invariants_hold_after_an_unreliable_day(
+    world, monkeypatch, seed, path, thin
+):
     monkeypatch.setattr("catalyst.trade.PAUSES", (0.0, 0.0, 0.0))
     w, dice = world(Path15(volume=400 if thin else 10**6, **path)), random.Random(seed)
     w.broker = Unreliable(w.paper, dice)
@@ -265,14 +298,17 @@ def test_td06_td08_td14_the_four_invariants_hold_after_an_unreliable_day(world, 
     told = {o.client_order_id: o for o in w.paper.orders()}
     assert report.agrees, report.problems
     assert gaps(w.store, w.paper.positions()) == price_gaps(w.store, w.paper.positions()) == []
-    assert profit_gaps(w.store, w.asof) == id_gaps(w.store, told) == [] and cash_gap(w.store, w.paper.account()) == 0
+    assert (
+        profit_gaps(w.store, w.asof) == id_gaps(w.store, told) == []
+        and cash_gap(w.store, w.paper.account()) == 0
+    )
     ours = {r["client_order_id"] for r in w.store.rows("select client_order_id from orders")}
     assert set(told) <= ours  # nothing at the broker that we did not write down first
     entries = [o for o in told.values() if o.side == Side.BUY]
     assert len(entries) <= 1
-    assert all(p["covered"] >= p["open_quantity"] for p in open_positions(w.store)) or w.store.value(
-        "select count(*) from risk_events where severity = 'critical'"
-    )
+    assert all(
+        p["covered"] >= p["open_quantity"] for p in open_positions(w.store)
+    ) or w.store.value("select count(*) from risk_events where severity = 'critical'")
 
 
 # --------------------------------------------------------------------------------------------------------------------------- cash
@@ -320,7 +356,12 @@ def many(w, n):
            where symbol ~ '^Z[0-9]{4}$' order by symbol limit :n""",
         c=CYCLE, t=TEN, e=TEN + timedelta(days=1), n=n,
     )  # fmt: skip
-    ids = [r["i"] for r in w.store.rows("select approval_id as i from risk_approvals where approval_key like 'k/%' order by 1")]
+    ids = [
+        r["i"]
+        for r in w.store.rows(
+            "select approval_id as i from risk_approvals where approval_key like 'k/%' order by 1"
+        )
+    ]
     rows = [intend(w.store, i, TEN) for i in ids]
     return [Teller(request_of(w.store, r["order_id"]), iter(range(9))).shown[-1] for r in rows]
 
@@ -333,7 +374,12 @@ def test_td17_a_pass_over_many_orders_asks_the_broker_a_few_times(world):
     first, again = (reconcile(w.store, broker, w.asof) for _ in range(2))
     assert (first.looked_up, again.looked_up, again.agrees) == (40, 40, True)
     assert sorted(broker.calls) == ["account"] * 2 + ["orders"] * 2 + ["positions"] * 2
-    assert {r["status"] for r in order_rows(w.store, [r["order_id"] for r in w.store.rows("select order_id from orders")])} == {"accepted"}
+    assert {
+        r["status"]
+        for r in order_rows(
+            w.store, [r["order_id"] for r in w.store.rows("select order_id from orders")]
+        )
+    } == {"accepted"}
 
 
 def test_the_mark_of_cash_is_written_only_when_something_moved(world):

@@ -10,7 +10,7 @@ import pytest
 from campaign import Campaign, Judge, Outcome, chance, report, schedule
 
 MANY = int(os.environ.get("CATALYST_CAMPAIGN", 0))
-SHORT = (4, 11)  # Deaths, lost replies, refusals; both sides, a night between
+SHORT = (4, 11, 103)  # Deaths, lost replies, refusals; both sides, a night between
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,12 @@ def test_campaign_after_everything_went_wrong_the_books_are_right(outcomes):
     print(told)
     assert not any(o.violations for o in outcomes), told
     assert sum(o.fills for o in outcomes) > 0
-    assert sum(sum(o.deaths.values()) for o in outcomes) >= len(outcomes), "nobody died: nothing was shown"
-    assert sum(sum(o.faults.values()) for o in outcomes) >= len(outcomes), "nothing failed: nothing was shown"
+    assert sum(sum(o.deaths.values()) for o in outcomes) >= len(outcomes), (
+        "nobody died: nothing was shown"
+    )
+    assert sum(sum(o.faults.values()) for o in outcomes) >= len(outcomes), (
+        "nothing failed: nothing was shown"
+    )
 
 
 def test_campaign_the_same_seed_gives_the_same_orders_and_fills(campaign, outcomes):
@@ -74,7 +78,16 @@ def test_campaign_the_judge_sees_what_is_wrong(peace, kind):
     TAMPERED[kind](state)
     outcome = Outcome(1)
     judge = Judge(peace.store, state, peace.config, outcome)
-    for check in (judge.approvals, judge.fills, judge.sides, judge.books, judge.lives, judge.exits, judge.limits, judge.profit):
+    for check in (
+        judge.approvals,
+        judge.fills,
+        judge.sides,
+        judge.books,
+        judge.lives,
+        judge.exits,
+        judge.limits,
+        judge.profit,
+    ):
         try:
             check()
         except KeyError:  # A tampered name is found by one check and unknown to another

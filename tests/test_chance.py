@@ -146,7 +146,10 @@ def test_chance_says_on_how_many_trades_and_refuses_those_without_a_choice(bars)
     with pytest.raises(InputError, match="2 that leave no other entry"):
         random_entries(late, bars, draws=9, same_session=True)
     mixed = trades_of(bars, pick=lambda able: [22, 30])
-    assert "2 trades, 1 of them without another entry" in random_entries(mixed, bars, draws=9, same_session=True).text()
+    assert (
+        "2 trades, 1 of them without another entry"
+        in random_entries(mixed, bars, draws=9, same_session=True).text()
+    )
     with pytest.raises(InputError, match="trades.entry_at"):
         random_entries(mixed.assign(entry_at=mixed.entry_at.dt.tz_localize(None)), bars)
 

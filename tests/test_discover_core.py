@@ -12,7 +12,14 @@ from catalyst.evidence import admit, correct, tried_frame, weights, where_it_fai
 from catalyst.field import (
     ARRAYS, _remembered, abnormal_returns, centre_of_others, log_returns, make_field, standardised, time_ahead, usual_volume,
 )  # fmt: skip
-from catalyst.nulls import Pool, block_bootstrap, p_values, permute_labels, phase_randomise, shift_events
+from catalyst.nulls import (
+    Pool,
+    block_bootstrap,
+    p_values,
+    permute_labels,
+    phase_randomise,
+    shift_events,
+)
 from catalyst.planted import PLANTERS, plant
 
 DAYS = sessions_between(pd.Timestamp("2025-06-20").date(), pd.Timestamp("2025-08-13").date())
@@ -27,7 +34,9 @@ def frames():
     parts = {}
     for i in SECTORS:
         close = 40 * np.exp(draw.normal(0, 0.004, len(starts)).cumsum())
-        frame = pd.DataFrame({"open": close, "high": close * 1.002, "low": close * 0.997, "close": close}, starts)
+        frame = pd.DataFrame(
+            {"open": close, "high": close * 1.002, "low": close * 0.997, "close": close}, starts
+        )
         frame["volume"] = draw.integers(1000, 5000, len(starts)) * 1.0
         parts[i] = frame[draw.random(len(starts)) > 0.02]
     bars = pd.concat(parts, names=["security_id", "ts"])
@@ -35,24 +44,43 @@ def frames():
     bars.iloc[500, bars.columns.get_loc("available_at")] += pd.Timedelta("2h")
     n = 300
     at = DAYS[2].opens + pd.to_timedelta(np.sort(draw.integers(0, 48 * 24 * 60, n)), "min")
-    news = pd.DataFrame({"news_id": range(1, n + 1), "received_at": at, "headline": "Acme set to explode, hidden gem"})
+    news = pd.DataFrame(
+        {
+            "news_id": range(1, n + 1),
+            "received_at": at,
+            "headline": "Acme set to explode, hidden gem",
+        }
+    )
     news["story_id"] = pd.array(draw.integers(1, 200, n), "Int64")
     news.loc[::7, "story_id"] = pd.NA
     news["security_id"] = pd.array(draw.integers(1, 4, n), "Int64")
-    news["source_name"], news["source_tier"] = draw.choice(["Wire", "SEC", "Moon"], n), draw.choice([1, 3, 5], n)
-    news["tone"], news["catalyst_strength"], news["catalyst_type"] = draw.uniform(-1, 1, n), draw.random(n), "contract"
+    news["source_name"], news["source_tier"] = (
+        draw.choice(["Wire", "SEC", "Moon"], n),
+        draw.choice([1, 3, 5], n),
+    )
+    news["tone"], news["catalyst_strength"], news["catalyst_type"] = (
+        draw.uniform(-1, 1, n),
+        draw.random(n),
+        "contract",
+    )
     return bars, news
 
 
 def same(a, b):
     "Two fields hold the same"
-    assert (a.instants == b.instants).all() and (a.slot == b.slot).all() and (a.overnight == b.overnight).all()
+    assert (
+        (a.instants == b.instants).all()
+        and (a.slot == b.slot).all()
+        and (a.overnight == b.overnight).all()
+    )
     for name in ARRAYS:
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-12, err_msg=name)
     pd.testing.assert_frame_equal(a.events, b.events)
 
 
-@pytest.mark.parametrize("at", ["2025-08-12T14:00Z", "2025-08-12T15:52Z", "2025-07-03T17:00Z", "2025-08-13T01:00Z"])
+@pytest.mark.parametrize(
+    "at", ["2025-08-12T14:00Z", "2025-08-12T15:52Z", "2025-07-03T17:00Z", "2025-08-13T01:00Z"]
+)
 def test_pd02_the_future_changes_no_field(frames, at):
     "failure 18 and PD-2: whatever comes after `asof` may be anything"
     bars, news = frames
@@ -63,7 +91,10 @@ def test_pd02_the_future_changes_no_field(frames, at):
     late = told["received_at"] > asof
     told.loc[late, "tone"], told.loc[late, "source_tier"] = 0.99, 5
     same(make_field(bars, news, SECTORS, asof, 10), make_field(later, told, SECTORS, asof, 10))
-    same(make_field(bars, news, SECTORS, asof, 10), make_field(bars[~gone], news[~late], SECTORS, asof, 10))
+    same(
+        make_field(bars, news, SECTORS, asof, 10),
+        make_field(bars[~gone], news[~late], SECTORS, asof, 10),
+    )
 
 
 def test_pd02_a_field_cut_back_is_the_field_of_then(frames):
@@ -81,10 +112,16 @@ def test_field_events_come_at_the_first_bar_that_ends_after_the_receipt(frames):
     assert (at >= field.events.received_at).all() and (before < field.events.received_at).all()
     assert not field.events.duplicated(["story_id", "i"]).any()
     assert field.events.filing.any() and not field.events.filing.all()
-    first = news.dropna(subset="story_id").sort_values(["received_at", "news_id"]).drop_duplicates(["story_id", "security_id"])
+    first = (
+        news.dropna(subset="story_id")
+        .sort_values(["received_at", "news_id"])
+        .drop_duplicates(["story_id", "security_id"])
+    )
     tone = first.set_index(["story_id", "security_id"]).tone
     shown = field.events[field.events.story_id > 0].head(20)
-    assert [tone[s, field.ids[i]] for s, i in zip(shown.story_id, shown.i, strict=True)] == shown.tone.tolist()
+    assert [
+        tone[s, field.ids[i]] for s, i in zip(shown.story_id, shown.i, strict=True)
+    ] == shown.tone.tolist()
 
 
 def test_field_a_half_day_is_short_and_the_evening_is_absent(frames):
@@ -102,7 +139,10 @@ def test_field_medians_agree_with_a_loop():
     x = np.where(draw.random((200, 7)) < 0.15, np.nan, draw.normal(size=(200, 7)).round(1))
     x[0] = np.nan
     others = [[np.delete(row, j) for j in range(7)] for row in x]
-    plain = [[np.median(o[np.isfinite(o)]) if np.isfinite(o).any() else np.nan for o in row] for row in others]
+    plain = [
+        [np.median(o[np.isfinite(o)]) if np.isfinite(o).any() else np.nan for o in row]
+        for row in others
+    ]
     np.testing.assert_allclose(centre_of_others(x), np.array(plain))
 
 
@@ -137,7 +177,9 @@ def test_field_scales_remember_only_earlier_rows():
     wild[400] = 50
     before, after = _remembered(x), _remembered(wild)
     np.testing.assert_array_equal(before[:401], after[:401])
-    assert after[401] > before[401] + 1 and after[453] - before[453] < 0.2 * (after[401] - before[401])
+    assert after[401] > before[401] + 1 and after[453] - before[453] < 0.2 * (
+        after[401] - before[401]
+    )
 
 
 def test_field_time_ahead_crosses_nights_and_half_days():
@@ -159,7 +201,9 @@ def test_nulls_shifted_events_keep_counts_nights_and_order(market):
     moved = shift_events(market, t, who, np.random.default_rng(1), draws=30)
     assert moved.shape == (30, len(t)) and moved.min() >= 0 and moved.max() < len(market.instants)
     night = market.slot[t] == 0
-    assert (market.slot[moved[:, night]] == 0).all() and not (market.slot[moved[:, ~night]] == 0).any()
+    assert (market.slot[moved[:, night]] == 0).all() and not (
+        market.slot[moved[:, ~night]] == 0
+    ).any()
     assert (moved == t).mean() < 0.01  # No security stays where it was
     days = market.day[moved] - market.day[t]
     for i in np.unique(who)[:5]:
@@ -170,7 +214,10 @@ def test_nulls_phases_keep_the_spectrum(market):
     x = np.nan_to_num(market.returns)
     turned = phase_randomise(x, np.random.default_rng(1))
     np.testing.assert_allclose(np.corrcoef(turned.T), np.corrcoef(x.T), atol=1e-8)
-    lag = [(v[1:, 0] * v[:-1, 0]).mean() + v[0, 0] * v[-1, 0] / len(v) for v in (x - x.mean(0), turned - turned.mean(0))]
+    lag = [
+        (v[1:, 0] * v[:-1, 0]).mean() + v[0, 0] * v[-1, 0] / len(v)
+        for v in (x - x.mean(0), turned - turned.mean(0))
+    ]
     assert lag[0] == pytest.approx(lag[1], rel=0.05, abs=1e-8) and not np.allclose(turned, x)
 
 
@@ -216,7 +263,13 @@ def test_pd07_the_continued_tail_is_not_too_hopeful(dof, lean):
 
 
 def rows(p, kind="lead_lag", net=0.001):
-    columns = {"kind": kind, "key": [f"{kind}:{i}" for i in range(len(p))], "followers": [(1,)] * len(p), "p": p, "null": "x"}
+    columns = {
+        "kind": kind,
+        "key": [f"{kind}:{i}" for i in range(len(p))],
+        "followers": [(1,)] * len(p),
+        "p": p,
+        "null": "x",
+    }
     return tried_frame(columns | {"statistic": 1.0, "effect": 0.001, "effect_net": net, "n": 9})
 
 
@@ -267,7 +320,13 @@ def test_planted_only_the_truth_differs_from_nothing(kind):
     none, _ = plant(None, 0, 2, securities=40, sessions=40)
     made, truth = plant(kind, 2, 2, securities=40, sessions=40)
     more, _ = plant(kind, 4, 2, securities=40, sessions=40)
-    touched = {int(i) for i in np.flatnonzero((~np.isclose(made.returns, none.returns, atol=1e-9, equal_nan=True)).any(axis=0)) + 1}
+    touched = {
+        int(i)
+        for i in np.flatnonzero(
+            (~np.isclose(made.returns, none.returns, atol=1e-9, equal_nan=True)).any(axis=0)
+        )
+        + 1
+    }
     named = {i for f in truth.followers for i in f} | set(truth.leader[truth.leader > 0])
     assert touched - named == set() or kind == "sector_rotation"
     assert set(truth.kind) == {kind} and not np.array_equal(made.close, more.close)
@@ -279,7 +338,10 @@ def test_planted_the_null_market_is_like_a_market():
     assert field.close.shape == (60 * 26 - 12, 100) and not len(truth)
     inner = field.abnormal[~field.overnight]
     assert (inner**4).mean() / (inner**2).mean() ** 2 > 5
-    assert np.abs(field.returns[field.overnight]).mean() > 2 * np.abs(field.returns[~field.overnight]).mean()
+    assert (
+        np.abs(field.returns[field.overnight]).mean()
+        > 2 * np.abs(field.returns[~field.overnight]).mean()
+    )
     day = np.abs(inner).mean(axis=1)
     assert np.corrcoef(day[26:], day[:-26])[0, 1] > 0.2
     z, _ = standardised(field.abnormal, field.slot)

@@ -60,7 +60,10 @@ def held(world):
 def live(w):
     "What rests for us at the broker: purpose or type, and price"
     members = [m for o in w.paper.orders() for m in (o, *o.legs) if not m.ended]
-    return sorted((str(m.order_type), m.limit_price or m.stop_price or m.trail_price, m.quantity) for m in members)
+    return sorted(
+        (str(m.order_type), m.limit_price or m.stop_price or m.trail_price, m.quantity)
+        for m in members
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------- order types
@@ -74,14 +77,21 @@ def live(w):
         dict(order_type=Kind.STOP, stop_price=D("98.00")),
         dict(order_type=Kind.STOP_LIMIT, stop_price=D("98.00"), limit_price=D("97.50")),
         dict(order_type=Kind.TRAILING_STOP, trail_price=D("1.50")),
-        dict(order_type=Kind.LIMIT, limit_price=D("104.00"), stop_loss_price=D("98.00"), order_class=OrderClass.OCO),
+        dict(
+            order_type=Kind.LIMIT,
+            limit_price=D("104.00"),
+            stop_loss_price=D("98.00"),
+            order_class=OrderClass.OCO,
+        ),
     ],
 )
 def test_every_kind_of_exit_is_compared_field_by_field(shape):
     asked = OrderRequest("c", "AAPL", Side.SELL, D(50), time_in_force=TimeInForce.GTC, **shape)
     told = _nested(asked, "x", TEN)
     assert differences(asked, told) == []
-    for field, value in dict(limit_price=D("1.00"), trail_price=D("9.00"), quantity=D(7), side=Side.BUY, legs=(told,)).items():
+    for field, value in dict(
+        limit_price=D("1.00"), trail_price=D("9.00"), quantity=D(7), side=Side.BUY, legs=(told,)
+    ).items():
         if field != "legs" or asked.order_class != OrderClass.SIMPLE:
             assert differences(asked, replace(told, **{field: value})), field
     if asked.order_type == Kind.TRAILING_STOP:
@@ -96,7 +106,10 @@ def test_every_kind_of_exit_is_compared_field_by_field(shape):
         (dict(stop_price=D("98.00")), [("stop", "stop", "simple")]),
         (dict(stop_price=D("98.00"), stop_limit=D("97.50")), [("stop", "stop_limit", "simple")]),
         (dict(trail_price=D("1.50")), [("stop", "trailing_stop", "simple")]),
-        (dict(target_price=D("104.00"), stop_price=D("98.00")), [("target", "limit", "oco"), ("stop", "stop", "oco")]),
+        (
+            dict(target_price=D("104.00"), stop_price=D("98.00")),
+            [("target", "limit", "oco"), ("stop", "stop", "oco")],
+        ),
     ],
 )
 def test_every_kind_of_exit_is_intended_as_it_was_approved(held, prices, expected):
@@ -106,7 +119,10 @@ def test_every_kind_of_exit_is_intended_as_it_was_approved(held, prices, expecte
     decision = approve_exits(w.store, pid, D(50), w.asof, 1, **prices)
     row = intend(w.store, decision.approval_id, w.asof, pid, "test")
     legs = legs_of(w.store, row["order_id"])
-    assert [(str(r["purpose"]), str(r["order_type"]), str(r["order_class"])) for r in (row, *legs.values())] == expected
+    assert [
+        (str(r["purpose"]), str(r["order_type"]), str(r["order_class"]))
+        for r in (row, *legs.values())
+    ] == expected
     sent = request_of(row, legs)
     asked = (sent.limit_price, sent.stop_loss_price or sent.stop_price, sent.trail_price)
     limit = prices.get("stop_limit") or prices.get("target_price")
@@ -138,7 +154,9 @@ def test_guard_03_td03_a_bracket_taken_as_a_plain_order_that_filled_is_protected
 
         def submit(self, order):
             plain = dict(order_class=OrderClass.SIMPLE, target_price=None, stop_loss_price=None)
-            return w.paper.submit(replace(order, **plain) if order.order_class == OrderClass.BRACKET else order)
+            return w.paper.submit(
+                replace(order, **plain) if order.order_class == OrderClass.BRACKET else order
+            )
 
         def order_by_client_id(self, name):
             w.clock.move(w.asof + SLOT), w.paper.advance(w.asof)  # It fills before we look
@@ -157,7 +175,10 @@ def test_guard_03_td03_a_bracket_taken_as_a_plain_order_that_filled_is_protected
 
 def test_guard_04_td04_a_target_alone_is_no_protection(held):
     w = held()
-    w.store.run("update paper.orders set status = 'canceled', ended_at = :t where order_type = 'stop'", t=w.asof)
+    w.store.run(
+        "update paper.orders set status = 'canceled', ended_at = :t where order_type = 'stop'",
+        t=w.asof,
+    )
     report = reconcile(w.store, w.broker, w.asof)
     [p] = open_positions(w.store)
     assert (p["live_exits"], p["covered"], report.unprotected) == (1, 0, ["AAPL"])
@@ -174,7 +195,10 @@ def test_guard_04_every_share_is_protected_or_a_person_is_called(held):
         reconcile(w.store, w.broker, w.asof)
         done = guard(w.store, w.broker, w.asof)
     assert done.alarms == ["AAPL"] and len(w.broker.sent) == 3
-    assert w.one("select severity from risk_events where event_type = 'unprotected'")["severity"] == "critical"
+    assert (
+        w.one("select severity from risk_events where event_type = 'unprotected'")["severity"]
+        == "critical"
+    )
     assert [o.order_class for o in w.broker.sent] == ["oco", "simple", "simple"]
 
 
@@ -193,9 +217,15 @@ def test_a_stop_that_the_market_has_passed_becomes_a_close(held):
 def test_guard_05_td05_an_exit_that_outlives_its_position_is_ended(held):
     "After one of two independent exits had filled, the other opened a position the other way"
     w = held()
-    w.store.run("update positions set status = 'closed', closed_at = :t, exit_price = 104, realized_pnl = 0, close_reason = 'x'", t=w.asof)
+    w.store.run(
+        "update positions set status = 'closed', closed_at = :t, exit_price = 104, realized_pnl = 0, close_reason = 'x'",
+        t=w.asof,
+    )
     reconcile(w.store, w.broker, w.asof)
-    assert live(w) == [] and w.store.value("select count(*) from risk_events where event_type = 'orphan'") == 1
+    assert (
+        live(w) == []
+        and w.store.value("select count(*) from risk_events where event_type = 'orphan'") == 1
+    )
 
 
 def test_guard_06_td06_a_ghost_is_closed_with_the_executions_that_prove_it(held):
@@ -208,7 +238,12 @@ def test_guard_06_td06_a_ghost_is_closed_with_the_executions_that_prove_it(held)
     p = w.one("select * from positions")
     assert report.agrees and report.ghosts == ["AAPL"]
     sold = w.paper.order_by_client_id("by-hand").fills
-    assert (p["status"], p["close_reason"], p["exit_price"], p["slippage"]) == ("closed", "closed elsewhere", sold[0].price, None)
+    assert (p["status"], p["close_reason"], p["exit_price"], p["slippage"]) == (
+        "closed",
+        "closed elsewhere",
+        sold[0].price,
+        None,
+    )
     assert p["realized_pnl"] == ((sold[0].price - p["entry_price"]) * 50).quantize(D("0.01"))
     assert reconcile(w.store, w.broker, w.asof).agrees
 
@@ -219,9 +254,14 @@ def test_guard_06_without_evidence_a_ghost_stays_and_is_told(held):
     w.paper.submit(OrderRequest("by-hand", "AAPL", Side.SELL, D(20), Kind.MARKET, TimeInForce.DAY))
     w.clock.move(w.asof + SLOT)
     w.paper.advance(w.asof)
-    w.store.run("delete from paper.fills where broker_order_id = (select broker_order_id from paper.orders where client_order_id <> 'by-hand' and parent_id is null)")
+    w.store.run(
+        "delete from paper.fills where broker_order_id = (select broker_order_id from paper.orders where client_order_id <> 'by-hand' and parent_id is null)"
+    )
     report = reconcile(w.store, w.broker, w.asof)
-    assert report.problems[0].startswith("quantity AAPL: ours 50, broker -20") and w.one("select status from positions")["status"] == "open"
+    assert (
+        report.problems[0].startswith("quantity AAPL: ours 50, broker -20")
+        and w.one("select status from positions")["status"] == "open"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------------ held shares
@@ -262,7 +302,10 @@ def test_half_is_sold_at_one_r_and_the_rest_cannot_lose(held):
     assert (p["open_quantity"], p["covered"]) == (25, 25) and w.report.agrees
     assert live(w) == [("limit", 104, 25), ("stop", p["entry_price"], 25)]
     w.tick(1)
-    assert w.watch.scaled == [] and w.store.value("select count(*) from orders where purpose = 'close'") == 1
+    assert (
+        w.watch.scaled == []
+        and w.store.value("select count(*) from orders where purpose = 'close'") == 1
+    )
 
 
 def test_scaling_out_is_off_unless_it_is_asked_for(held):
@@ -294,7 +337,9 @@ def test_a_stop_is_never_moved_away_from_the_market(held):
     [p] = open_positions(w.store)
     even = standing_stop(w.store, p)
     assert even == p["entry_price"] > 98
-    assert not approve_exits(w.store, p["position_id"], D(25), w.asof, 99, stop_price=D("98.00")).approved
+    assert not approve_exits(
+        w.store, p["position_id"], D(25), w.asof, 99, stop_price=D("98.00")
+    ).approved
     w.paper.cancel([o for o in w.paper.orders() if o.order_class == "oco"][0].broker_order_id)
     reconcile(w.store, w.broker, w.asof)
     assert protect(w.store, w.broker, open_positions(w.store)[0], w.asof, D(103))
@@ -318,8 +363,13 @@ def test_guard_07_td07_td16_a_close_writes_slippage_fees_and_reason_at_once(held
     w = held(Path15(**FALLING), Config({"commission_per_share": 0.01}))
     w.tick(5)
     p = w.one("select * from positions")
-    fills = w.store.rows("select f.price, f.quantity, f.side, o.intended_price from fills f join orders o using (order_id)")
-    cost = sum((f["price"] - f["intended_price"]) * f["quantity"] * (1 if f["side"] == "buy" else -1) for f in fills)
+    fills = w.store.rows(
+        "select f.price, f.quantity, f.side, o.intended_price from fills f join orders o using (order_id)"
+    )
+    cost = sum(
+        (f["price"] - f["intended_price"]) * f["quantity"] * (1 if f["side"] == "buy" else -1)
+        for f in fills
+    )
     assert (p["status"], p["close_reason"], p["fees"]) == ("closed", "stop", 1)
     assert p["slippage"] == cost.quantize(D("0.01")) and p["r_multiple"] < 0
 
@@ -327,7 +377,9 @@ def test_guard_07_td07_td16_a_close_writes_slippage_fees_and_reason_at_once(held
 def test_td09_orders_are_rows_of_their_own(held):
     w = held()
     rows = w.store.rows("select purpose, position_id from orders order by order_id")
-    assert [r["purpose"] for r in rows] == ["entry", "target", "stop"] and len({r["position_id"] for r in rows}) == 1
+    assert [r["purpose"] for r in rows] == ["entry", "target", "stop"] and len(
+        {r["position_id"] for r in rows}
+    ) == 1
 
 
 def test_td10_a_position_appears_with_its_first_fill_and_counts_every_share(world):
@@ -343,7 +395,10 @@ def test_td14_a_failed_booking_leaves_nothing_half_done(held, monkeypatch):
     w = held(Path15(**RISING))
     w.clock.move(w.asof + 6 * SLOT)
     w.paper.advance(w.asof)
-    before = {t: w.store.rows(f"select * from {t} order by 1") for t in ("orders", "fills", "positions", "risk_approvals")}
+    before = {
+        t: w.store.rows(f"select * from {t} order by 1")
+        for t in ("orders", "fills", "positions", "risk_approvals")
+    }
     monkeypatch.setattr("catalyst.ledger.release", lambda *a: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         reconcile(w.store, w.broker, w.asof)
@@ -368,11 +423,19 @@ def test_guard_31_td14_an_emergency_stop_says_what_is_true(world):
     real = refuses.submit
 
     def submit(order):
-        return real(order) if order.symbol != "MSFT" else Flaky(w.paper, submit=["refuse"]).submit(order)
+        return (
+            real(order)
+            if order.symbol != "MSFT"
+            else Flaky(w.paper, submit=["refuse"]).submit(order)
+        )
 
     refuses.submit = submit
     done = {o.symbol: o for o in emergency_stop(w.store, refuses, w.asof, "test")}
-    assert {s: o.said for s, o in done.items()} == {"NVDA": "cancelled", "AAPL": "closing", "MSFT": "failed"}
+    assert {s: o.said for s, o in done.items()} == {
+        "NVDA": "cancelled",
+        "AAPL": "closing",
+        "MSFT": "failed",
+    }
     assert done["MSFT"].why == "insufficient buying power" and done["MSFT"].left == 50
     assert not current(w.store, "replay", w.asof).may_enter
     w.tick(1)
@@ -400,7 +463,9 @@ def test_an_entry_that_was_approved_before_a_halt_is_not_sent(world):
     done = w.decide()
     emergency_stop(w.store, w.paper, w.asof, "test")
     row = enter(w.store, w.broker, done, w.asof)
-    assert (row["status"], w.paper.orders()) == ("rejected", []) and row["status_reason"].startswith("halted")
+    assert (row["status"], w.paper.orders()) == ("rejected", []) and row[
+        "status_reason"
+    ].startswith("halted")
 
 
 # ------------------------------------------------------------------------------------------------------------------- one at a time

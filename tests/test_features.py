@@ -322,3 +322,18 @@ def test_real_session(shared):
     watch = Stopwatch()
     look(data, asof)
     assert watch.seconds < 3  # measured 0.06 s; the margin is for a busy machine
+
+
+def test_idea05_naive_bars_are_one_line_and_not_some_other_hour():
+    from catalyst.indicators import indicators
+
+    naive = naive_bars()
+    with pytest.raises(InputError, match="bars: received 'ts without a time zone'"):
+        indicators(naive, "15min")
+
+
+def naive_bars():
+    ts = pd.date_range("2025-08-13 09:30", periods=4, freq="15min")
+    index = pd.MultiIndex.from_product([[1], ts], names=["security_id", "ts"])
+    out = pd.DataFrame(20.0, index, ["open", "high", "low", "close", "volume"])
+    return out.assign(available_at=ts + pd.Timedelta("15min"))

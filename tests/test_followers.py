@@ -77,7 +77,10 @@ def test_lead_lag_equals_a_plain_loop():
         for k in range(1, LAGS + 1):
             product = x[:, a] * np.roll(x[:, b], -k)
             told.append(product.sum() / np.sqrt((product**2).sum()))
-        assert abs(best[a, b]) == pytest.approx(np.abs(told).max()) and lag[a, b] == np.abs(told).argmax() + 1
+        assert (
+            abs(best[a, b]) == pytest.approx(np.abs(told).max())
+            and lag[a, b] == np.abs(told).argmax() + 1
+        )
     assert pool.n == 4 * 3 * ((312 - 104) // 8)
 
 
@@ -109,13 +112,18 @@ def test_followers_responses_equal_a_plain_loop():
     draw = np.random.default_rng(6)
     x = draw.normal(size=(200, 5))
     units = in_units(ahead(x, WINDOWS[:2]))
-    found = triggers(draw.integers(0, 190, 30), draw.integers(0, 3, 30), draw.choice([-1, 1], 30), 3)
+    found = triggers(
+        draw.integers(0, 190, 30), draw.integers(0, 3, 30), draw.choice([-1, 1], 30), 3
+    )
     z = responses(units, found)
     for a in range(len(found.leaders)):
         own = found.i == found.leaders[a]
         for w in range(2):
             for b in range(5):
-                total = sum(units.values[t, w, b] * s for t, s in zip(found.t[own], found.sign[own], strict=True))
+                total = sum(
+                    units.values[t, w, b] * s
+                    for t, s in zip(found.t[own], found.sign[own], strict=True)
+                )
                 n, stir = own.sum(), units.stir[found.t[own], w].mean()
                 assert z[a, w, b] == pytest.approx(total / np.sqrt(n * stir), rel=1e-4)
 
@@ -187,7 +195,9 @@ def test_pd02_a_rule_fires_on_what_is_known_and_nothing_else(sympathy):
     for t, tone in zip(own.t[-4:], own.tone[-4:], strict=True):
         now = field.instants[t]
         said = [f for f in fire(field, rules, now) if f.trigger["at"] == now.isoformat()]
-        again = [f for f in fire(field.until(now), rules, now) if f.trigger["at"] == now.isoformat()]
+        again = [
+            f for f in fire(field.until(now), rules, now) if f.trigger["at"] == now.isoformat()
+        ]
         assert said == again
         for f in said:
             if f.trigger["leader"] == leader:
@@ -201,11 +211,23 @@ def test_pd02_a_rule_fires_on_what_is_known_and_nothing_else(sympathy):
 def test_followers_a_prediction_ends_when_its_window_does(sympathy):
     field, truth, tried = sympathy
     rules = admit(tried[tried.kind == "catalyst_sympathy"])
-    leader, answered = truth.leader[0], after_stories(field, standardised(field.abnormal, field.slot)[0])
-    own = answered.t[(answered.i == leader - 1) & (field.slot[answered.t] < 15) & (answered.t > 1000)]
+    leader, answered = (
+        truth.leader[0],
+        after_stories(field, standardised(field.abnormal, field.slot)[0]),
+    )
+    own = answered.t[
+        (answered.i == leader - 1) & (field.slot[answered.t] < 15) & (answered.t > 1000)
+    ]
     t = int(own[-1])
     at = field.instants[t].isoformat()
-    left = [[f for f in fire(field, rules, field.instants[t + k]) if f.trigger["at"] == at and f.features["rows"] <= 4] for k in range(5)]
+    left = [
+        [
+            f
+            for f in fire(field, rules, field.instants[t + k])
+            if f.trigger["at"] == at and f.features["rows"] <= 4
+        ]
+        for k in range(5)
+    ]
     sizes = [abs(s[0].expected) if s else 0.0 for s in left]
     assert sizes[0] > sizes[1] > sizes[2] > sizes[3] > 0 and sizes[4] == 0
     assert [s[0].horizon for s in left[:4]] == [pd.Timedelta(minutes=15 * k) for k in (4, 3, 2, 1)]
@@ -224,4 +246,8 @@ def test_followers_breakouts_are_first_bars_on_volume():
     found = breakouts(field, z)
     for i in found.leaders:
         assert np.diff(found.t[found.i == i]).min(initial=99) > 4
-    assert (np.nan_to_num(field.ratio)[found.t, found.i] + np.nan_to_num(field.ratio)[found.t - 1, found.i] >= 4).all()
+    assert (
+        np.nan_to_num(field.ratio)[found.t, found.i]
+        + np.nan_to_num(field.ratio)[found.t - 1, found.i]
+        >= 4
+    ).all()

@@ -72,7 +72,14 @@ def test_imports_point_down(name):
     assert not {t for t in theirs if name not in HOME.get(t, {name})}
 
 
-SAFETY = {"ledger", "proposals", "limits", "sizing", "account", "states"}  # Rooms of floor 6 below risk: 58 and 59
+SAFETY = {
+    "ledger",
+    "proposals",
+    "limits",
+    "sizing",
+    "account",
+    "states",
+}  # Rooms of floor 6 below risk: 58 and 59
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,9 @@ def test_runs(path, capfd):
     assert ok, capfd.readouterr().err
 
 
-@pytest.mark.skipif(not os.environ.get("CATALYST_LONG"), reason="CATALYST_LONG=1 runs every page twice")
+@pytest.mark.skipif(
+    not os.environ.get("CATALYST_LONG"), reason="CATALYST_LONG=1 runs every page twice"
+)
 @pytest.mark.parametrize("path", [p for p in NBS if module_of(READ[p])], ids=lambda p: p.stem)
 def test_examples_hold_for_the_module(path):
     shell = CaptureShell(path, profile=False)

@@ -88,13 +88,19 @@ def test_padding_before_and_after_the_span_changes_no_ratio():
 
     july = (get_session("2025-07-01").day, get_session("2025-07-31").day)
     inside = [pd.Timestamp(s.closes) for s in sessions_between(*july)]
-    before = [pd.Timestamp(s.closes) for s in sessions_between(get_session("2025-06-20").day, july[0])][:-1]
+    before = [
+        pd.Timestamp(s.closes) for s in sessions_between(get_session("2025-06-20").day, july[0])
+    ][:-1]
     value = 1e5 * np.cumprod(1 + np.random.default_rng(3).normal(0.001, 0.01, len(inside)))
     bare = pd.Series(value, pd.DatetimeIndex(inside))
     padded = pd.concat([pd.Series(1e5, pd.DatetimeIndex(before)), bare])
-    one, two = (performance(trades=trades(30), equity=e, cash=1e5, span=july) for e in (bare, padded))
+    one, two = (
+        performance(trades=trades(30), equity=e, cash=1e5, span=july) for e in (bare, padded)
+    )
     assert one == two and one["sessions"] == 22 and one["sharpe"] is not None
-    assert one["sharpe"] == pytest.approx(performance(trades=trades(30), equity=bare, cash=1e5)["sharpe"])
+    assert one["sharpe"] == pytest.approx(
+        performance(trades=trades(30), equity=bare, cash=1e5)["sharpe"]
+    )
     cut = performance(trades=trades(30), equity=padded[:-5], cash=1e5, span=july)
     assert cut["sessions"] == 22  # Idle days at the end of the span count
 
@@ -144,11 +150,19 @@ def test_the_sheet_says_what_its_numbers_rest_on(tmp_path):
     days = pd.date_range("2025-06-20 20:00", periods=60, freq="B", tz="UTC")
     draw = np.random.default_rng(5).normal(0.001, 0.01, 60)
     value = pd.Series(np.r_[np.full(10, 1e5), 1e5 * np.cumprod(1 + draw[10:])], days, name="equity")
-    t = trades(12).assign(r_multiple=np.tile([1.0, -1.1], 6), pnl=5.0, side="long", exit_reason="target", exit_price=1.0)
+    t = trades(12).assign(
+        r_multiple=np.tile([1.0, -1.1], 6),
+        pnl=5.0,
+        side="long",
+        exit_reason="target",
+        exit_price=1.0,
+    )
     t = t.assign(decided_at=days[20:32], security_id=1, setup="x", entry_price=1.0, holes=1)
     result = SimpleNamespace(trades=t, equity=value, exposure=value * 0, cash=1e5, costs=Costs(), span=(days[10].date(), days[-1].date()), account="account: cash $100,000")  # fmt: skip
     cells = pd.DataFrame([[0.5]], index=pd.Index([1], name="a"), columns=pd.Index([2], name="b"))
-    page = tearsheet(result, tmp_path / "s.html", heat=cells, heat_counts=cells * 0 + 7, trials=12, spread=0.002)
+    page = tearsheet(
+        result, tmp_path / "s.html", heat=cells, heat_counts=cells * 0 + 7, trials=12, spread=0.002
+    )
     text = page.read_text("utf-8").split("<script>")[0]
     for told in ("mean R of 12, 95 %:", "Deflated Sharpe, the best of 12 trials", "n = 7", "Decided, New York",
                  "account: cash $100,000", "met holes: 12 bars were missing", "2025-07-07 to 2025-09-11"):  # fmt: skip

@@ -521,9 +521,7 @@ def test_idea09_a_hint_goes_by_meaning_and_not_by_letters(name, said):
 def test_idea12_levels_on_the_wrong_side_are_refused_and_not_replaced():
     for side, level in ((PositionSide.LONG, 21.0), (PositionSide.SHORT, 19.0)):
         with pytest.raises(InputError, match=f"mine: idea: received 'wrong_at {level:.4f}'"):
-            asked_alone(
-                lambda row, c, s=side, x=level: Idea(s, row["close"], fit=0.5, wrong_at=x)
-            )
+            asked_alone(lambda row, c, s=side, x=level: Idea(s, row["close"], fit=0.5, wrong_at=x))
     with pytest.raises(InputError, match="mine: received 'entry_price 40.0000'; allowed: within"):
         asked_alone(lambda row, c: Idea(PositionSide.LONG, row["close"] * 2, fit=0.5))
 

@@ -556,8 +556,8 @@ def test_trap_15_dropped_sockets_and_gaps_filled_lose_no_bar(tmp_path, seed):
                 drain()
             bench.faults.heal()
             bench.advance(start + timedelta(minutes=31))
-            until(lambda: drain() or ("ACM", start + timedelta(minutes=30)) in heard_bars)
-        wanted = {(s, start + timedelta(minutes=m)) for s in names for m in range(30)}
+            wanted = {(s, start + timedelta(minutes=m)) for s in names for m in range(31)}
+            until(lambda: drain() or wanted <= set(heard_bars))
         assert wanted <= set(heard_bars)
         assert streams.status()["bars"]["connections"] > 1 and bench.faults.seen["drop_socket"]
 

@@ -302,7 +302,9 @@ def test_idea23_trials_say_what_min_confidence_dropped(filled, capsys):
     told = trials(filled, DAY.day, DAY.day, strict, setups=mine(BUY))
     dropped = told.attrs["trials"]["dropped"]
     assert 0 < dropped == len(every) - len(told)
-    assert f"{dropped} plans below min_confidence dropped, {len(told)} kept" in capsys.readouterr().err
+    assert (
+        f"{dropped} plans below min_confidence dropped, {len(told)} kept" in capsys.readouterr().err
+    )
 
 
 def test_idea18_no_bars_are_not_the_same_as_no_plan(filled):

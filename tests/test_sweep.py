@@ -99,7 +99,10 @@ def test_another_body_is_another_function(tmp_path):
 
         return run
 
-    one, two = (sweep(close(np.array([x])), {"a": [1]}, folder=tmp_path / "c", progress=False).v[0] for x in (3, 4))
+    one, two = (
+        sweep(close(np.array([x])), {"a": [1]}, folder=tmp_path / "c", progress=False).v[0]
+        for x in (3, 4)
+    )
     assert (one, two) == (3, 4)
 
 

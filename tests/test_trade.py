@@ -738,7 +738,9 @@ def test_half_an_entry_is_cut_and_protected_at_once(world):
     w.tick(1)
     assert w.watch.cancelled == ["AAPL"] and w.watch.protected == ["AAPL"]
     [p] = open_positions(w.store)
-    assert (p["quantity"], p["covered"], p["live_exits"]) == (30, 30, 2) and w.paper.positions()[0].quantity == 30
+    assert (p["quantity"], p["covered"], p["live_exits"]) == (30, 30, 2) and w.paper.positions()[
+        0
+    ].quantity == 30
     assert reconcile(w.store, w.broker, w.asof).agrees
     [h] = holdings(w.store, w.asof)
     assert not h.reserved and h.risk == p["risk_amount"]

@@ -434,7 +434,9 @@ def test_val_a_setup_that_loses_to_a_better_one_is_compared_as_well(data, monkey
     assert "plans" not in set(report.leaks.frame)
 
 
-@pytest.mark.parametrize("wrong", [{"every": 0}, {"every": -5}, {"sessions": 0}, {"session": "foo"}])
+@pytest.mark.parametrize(
+    "wrong", [{"every": 0}, {"every": -5}, {"sessions": 0}, {"session": "foo"}]
+)
 def test_val_instants_that_cannot_be_meant_are_one_line(data, wrong):
     bars, _ = data
     with pytest.raises(InputError, match=f"{next(iter(wrong))}: received"):
