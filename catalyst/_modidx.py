@@ -1716,6 +1716,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'catalyst.plans._expiry': ('plans.html#_expiry', 'catalyst/plans.py'),
                                 'catalyst.plans._origin': ('plans.html#_origin', 'catalyst/plans.py'),
                                 'catalyst.plans._own_levels': ('plans.html#_own_levels', 'catalyst/plans.py'),
+                                'catalyst.plans._same': ('plans.html#_same', 'catalyst/plans.py'),
                                 'catalyst.plans.hours_text': ('plans.html#hours_text', 'catalyst/plans.py'),
                                 'catalyst.plans.in_desk_hours': ('plans.html#in_desk_hours', 'catalyst/plans.py'),
                                 'catalyst.plans.make_plan': ('plans.html#make_plan', 'catalyst/plans.py'),

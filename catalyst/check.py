@@ -96,12 +96,13 @@ def _orphans(store: Store) -> tuple[bool, str]:
 
 # %% ../nbs/78_check.ipynb #ed5bb636
 def _symbols(store: Store) -> tuple[bool, str]:
-    "A symbol stands in one table"
+    "A symbol stands in one table, but for what the broker says of shares that are not ours"
     tables = store.rows(
         """select c.table_name as t, c.column_name as c from information_schema.columns c join information_schema.tables x using (table_schema, table_name)
            where c.table_schema = 'public' and c.column_name in ('symbol', 'ticker') and x.table_type = 'BASE TABLE' order by 1"""
     )
-    others = [r["t"] for r in tables if r["t"] != "securities"]
+    strangers = ("foreign_positions", "foreign_fills")  # The broker's words, of what is not ours
+    others = [r["t"] for r in tables if r["t"] not in ("securities", *strangers)]
     return not others, "only in securities" if not others else f"also in {', '.join(others)}"
 
 # %% ../nbs/78_check.ipynb #0f3d80c6

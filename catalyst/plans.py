@@ -144,7 +144,8 @@ def setup(
         rule: Rule,  # The function
     ) -> Rule:  # The same function
         known = SETUPS if into is None else into
-        if not replace and name in known and _brought(known[name].rule) and not _brought(rule):
+        theirs = name in known and _brought(known[name].rule) and not _brought(rule)
+        if theirs and not replace and not _same(known[name].rule, rule):
             raise bad(f"setup {name}", name, "a name of its own", "or say replace=True")
         known[name] = Setup(name, (*need,), rule, default_on)
         return rule
@@ -155,6 +156,12 @@ def setup(
 def _brought(rule: Rule) -> bool:
     "Does a rule come with Catalyst?"
     return (getattr(rule, "__module__", None) or "").startswith("catalyst.")
+
+
+def _same(a: Rule, b: Rule) -> bool:
+    "Are two rules the same text, such as a page of Catalyst that is run again?"
+    of = lambda f: (getattr(f, "__name__", None), getattr(getattr(f, "__code__", f), "co_code", f))
+    return of(a) == of(b)
 
 # %% ../nbs/40_plans.ipynb #45d7db8a
 def switched_on(

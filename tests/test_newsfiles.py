@@ -91,7 +91,7 @@ def test_our_name_wins_over_an_alias_and_an_earlier_alias_over_a_later():
         ("n.json", b'[{"title": "x"}]', "one record per line"),
         (
             "n.csv.gz",
-            gzip.compress(b"title,date\n" + b"Acme,2025-08-13T12:00:00Z\n" * 9)[:-12],
+            gzip.compress(b"title,date\n" + b"Acme,2025-08-13T12:00:00Z\n" * 9, mtime=0)[:-12],
             "cannot be read",
         ),
         ("n.csv.gz", b"\x1f\x8b not gzip", "cannot be read"),

@@ -18,7 +18,8 @@ from catalyst.newsfiles import NewsFile
 from catalyst.newspage import news_section
 from catalyst.record import read_stories_of
 from catalyst.sources import source_table
-from catalyst.steps import _campaign, collect_news
+from catalyst.dealing import _campaign
+from catalyst.steps import collect_news
 from catalyst.strength import explain, top
 
 AT = parse_instant("2025-08-13T10:00:00-04:00")
