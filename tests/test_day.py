@@ -152,7 +152,9 @@ def test_killed_at_random_moments_it_ends_the_same(done, tmp_path):
         stop_server(Server(tmp_path))
 
 
-@pytest.mark.skipif(not os.environ.get("CATALYST_LONG"), reason="CATALYST_LONG=1 runs steps as notebooks too")
+@pytest.mark.skipif(
+    not os.environ.get("CATALYST_LONG"), reason="CATALYST_LONG=1 runs steps as notebooks too"
+)
 def test_notebooks_leave_the_same_rows_as_plain_calls(tmp_path):
     from catalyst.day import replay_day
     from catalyst.run import Job
