@@ -161,16 +161,8 @@ class Result:
 
     def summary(self) -> dict[str, Any]:
         "The result in a few numbers"
-        t, filled = self.trades, self.trades[self.trades.quantity > 0]
-        out = {
-            "plans": len(t),
-            "filled": len(filled),
-            "reasons": t.exit_reason.value_counts().loc[lambda n: n > 0].to_dict(),
-        }
-        out |= {n: round(float(filled[n].sum()), 2) for n in ("pnl", "fees", "slippage")}
-        out |= {"mean_r": float(filled.r_multiple.mean()), "ambiguous": int(filled.ambiguous.sum())}
-        out |= {"met_holes": int((t.holes > 0).sum()), "missing_bars": int(t.holes.sum())}
-        return out | {"costs": self.costs.describe(), "account": self.account}
+        told = {"costs": self.costs.describe(), "account": self.account}
+        return _summary(self.trades) | told
 
     def __repr__(self):
         s = self.summary()
@@ -182,6 +174,16 @@ class Result:
     def notes(self) -> list[str]:
         "What a reader has to know of the data: holes, and securities without bars"
         return _notes(self.trades, self.close[1])
+
+# %% ../nbs/50_backtest.ipynb #61f37fa4
+def _summary(t: pd.DataFrame) -> dict[str, Any]:
+    "Trades in a few numbers"
+    filled = t[t.quantity > 0]
+    out: dict[str, Any] = {"plans": len(t), "filled": len(filled)}
+    out["reasons"] = t.exit_reason.value_counts().loc[lambda n: n > 0].to_dict()
+    out |= {n: round(float(filled[n].sum()), 2) for n in ("pnl", "fees", "slippage")}
+    out |= {"mean_r": float(filled.r_multiple.mean()), "ambiguous": int(filled.ambiguous.sum())}
+    return out | {"met_holes": int((t.holes > 0).sum()), "missing_bars": int(t.holes.sum())}
 
 # %% ../nbs/50_backtest.ipynb #118bea7a
 def _notes(trades: pd.DataFrame, ids: np.ndarray) -> list[str]:
@@ -305,9 +307,7 @@ def backtest(
     fitting(tape, ts, grid.step)
     book = book_of(frame, ids, rows, _quantities(quantities, frame), flat_by_close, grid)
     _meeting(frame, book, rows, ids)
-    begins = rows.start[np.minimum(book["first"], len(ts) - 1)]
-    able = np.flatnonzero((book["sec"] >= 0) & (book["first"] < len(ts)) & (book["until"] > begins))
-    order = able[np.lexsort((instants(frame.decided_at)[able], book["first"][able]))]
+    order = _in_turn(book, rows, instants(frame.decided_at))
     all_in_turn = len(order) == len(book) and (np.diff(order) == 1).all()
     sent, account = (
         book if all_in_turn else book[order],
@@ -323,6 +323,15 @@ def backtest(
     words = _described(cash, risk_per_trade, position_share, quantities)
     done, span = trades_of(frame, book, last), _span(frame, ts, start, end)
     return Result(done, costs, float(cash), records, (tape, ids, ts), rows.end, span, words)
+
+# %% ../nbs/50_backtest.ipynb #ec0e84a9
+def _in_turn(book: np.ndarray, rows: Rows, decided: np.ndarray) -> np.ndarray:
+    "Positions of the plans that can meet a bar, in their order"
+    count = len(rows.start)
+    begins = rows.start[np.minimum(book["first"], count - 1)]
+    able = (book["sec"] >= 0) & (book["first"] < count) & (book["until"] > begins)
+    able = np.flatnonzero(able)
+    return able[np.lexsort((decided[able], book["first"][able]))]
 
 # %% ../nbs/50_backtest.ipynb #f5198d98
 def _described(cash: float, risk: float, most: float, quantities: Any) -> str:

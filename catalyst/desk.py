@@ -325,7 +325,7 @@ def _news(desk: Desk, tx: Tx | Store) -> pd.DataFrame:
     doubt = coordination(news, desk.asof).score.rename("coordination")
     return news.merge(doubt, how="left", left_on="story_id", right_index=True)
 
-
+# %% ../nbs/73_desk.ipynb #65eba3a9
 def _look(desk: Desk, tx: Tx | Store) -> View:
     bars = read_bars(
         tx,

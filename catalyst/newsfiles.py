@@ -166,7 +166,7 @@ def _from_text(text: "pd.Series", zone: Any) -> tuple["pd.Series", "pd.Series", 
         shown.loc[bare.index] = bare.astype(object)
     return at, shown, note
 
-
+# %% ../nbs/17_newsfiles.ipynb #fbe38fac
 def read_times(
     values: "pd.Series",  # Stamps or text, as a file has them
     zone: Any = None,  # Of stamps that carry none; null: they stay naive

@@ -251,6 +251,13 @@ def page_path(
         raise bad("page", str(path), "a file in a folder that exists")
     return path
 
+# %% ../nbs/79_tearsheet.ipynb #7fc5e44a
+def _head(title: str, about: str, returns: pd.Series) -> list[Any]:
+    "Heading, what was tested, and the sessions"
+    span = f"{returns.index[0]} to {returns.index[-1]}, {count(len(returns), 'session')}. Simulated on past bars; nothing was traded."
+    said = el("p", about, cls="soft") if about else None
+    return [el("h1", title), said, el("p", span, cls="soft")]
+
 # %% ../nbs/79_tearsheet.ipynb #f9020f8c
 def tearsheet(
     result: Any,  # A `Result` of the backtest
@@ -267,13 +274,7 @@ def tearsheet(
     path = page_path(path)
     p, figures = performance(result, **trials), []
     returns = session_returns(result.equity, result.cash, getattr(result, "span", None))
-    span = f"{returns.index[0]} to {returns.index[-1]}, {count(len(returns), 'session')}. Simulated on past bars; nothing was traded."
-    parts = [
-        el("h1", title),
-        el("p", about, cls="soft") if about else None,
-        el("p", span, cls="soft"),
-        _tiles(p),
-    ]
+    parts = [*_head(title, about, returns), _tiles(p)]
     parts += [el("h2", "Equity"), _figure(figures, equity_figure(result), "")]
     parts += [
         el(
