@@ -146,9 +146,12 @@ kelly_fraction           | 0.25   | share      | 0.01 | 1   | risk    | Part of 
 calm_atr_pct             | 0.03   | share of price | 0.001 | 1 | risk | A 14-bar true range beyond it makes the size smaller in proportion
 max_market_move_pct      | 0.03   | share      | 0.001 | 1  | risk    | No entry against an index that has moved further than this today
 max_share_of_volume      | 0.01   | share of mean session volume | 0.0001 | 1 | risk | Largest order against 20 sessions of volume
+market_required          | false  | yes or no  |   |        | risk    | No entry in a world without bars of an index; false: the question is not asked there
 max_spread_pct           | 0.01   | share of price | 0.0001 | 0.1 | risk | Dearer to cross than this is refused, where a quote exists
 max_data_age_minutes     | 30.0   | minutes    | 1 | 1000   | risk    | Age of the last bar
+max_slot_lag_seconds     | 300    | seconds    | 1 | 3600   | risk    | No entries in a live slot that runs this long after its instant
 max_coordination         | 0.6    | score 0 to 1 | 0 | 1    | risk    | News that looks like a campaign from here on is no reason to enter
+suspect_size_factor      | 0.25   | share of max_position_usd | 0 | 1 | risk | What is left of a position's limit in a security that is suspected of being promoted
 entry_delay_minutes      | 5      | minutes    | 0 | 390    | risk    | No entries this long after the open
 last_entry_before_close_minutes | 60 | minutes  | 0 | 390   | risk    | No entries this close to the close: 15:00 on a full day
 """
@@ -180,19 +183,29 @@ reuse_gap_sessions       | 90     | sessions   | 20 | 2520  | audit   | A longer
 outlier_move             | 20.0   | robust deviations | 4 | 1000 | audit | A bar that jumps so far and comes back is a bad print
 """
 
+# %% ../nbs/04_config.ipynb #edfd3457
+_DISCOVERY = """
+discovery_sessions       | 60     | sessions   | 20 | 500   | finding | How far back discovery looks
+discovery_min_sessions   | 30     | sessions   | 10 | 500   | finding | With fewer nothing is tried, and the run says so
+discovery_keep_days      | 14     | days       | 1 | 3650   | findings | Everything that a run tried is kept in full for so long; its counts stay
+retire_min_count         | 20     | judged predictions | 5 | 10000 | findings | Fewer retire no relation
+retire_memory_days       | 90     | days       | 1 | 3650   | findings | Older outcomes are no reason to retire
+"""
+
 # %% ../nbs/04_config.ipynb #a22af831
 _FLAGS = """
 feature_trading          | 1.0    | share of cycles | 0 | 1 | trade   | Entries are sent; exits always are
 feature_patterns         | 1.0    | share of cycles | 0 | 1 | patterns | Chart and candlestick patterns are looked for
 feature_correlations     | 1.0    | share of cycles | 0 | 1 | correlate | Correlations are computed and stored each night
 feature_ageing           | 1.0    | share of cycles | 0 | 1 | ageing  | High-frequency rows are aged each night
+feature_discovery        | 1.0    | share of cycles | 0 | 1 | discover | Patterns across securities are looked for every hour
 feature_clock_faults     | 1.0    | share of cycles | 0 | 1 | clockwork | News of sources whose clocks are wrong is left out of decisions
 """
 
 # %% ../nbs/04_config.ipynb #085d60fc
 _ROWS = [
     line
-    for part in (_SCAN, _TRACK, _SIGNALS, _RISK, _CONDUCT, _TRADE, _MEMORY, _FLAGS)
+    for part in (_SCAN, _TRACK, _SIGNALS, _RISK, _CONDUCT, _TRADE, _MEMORY, _DISCOVERY, _FLAGS)
     for line in part.strip().splitlines()
 ]
 REGISTRY: dict[str, Parameter] = {p.name: p for p in map(_row, _ROWS)}
@@ -252,9 +265,17 @@ class Config(Mapping):
         return f"Config({changed})"
 
 # %% ../nbs/04_config.ipynb #82b5ab19
+def _moded(config: Config, name: str, value: float) -> float:
+    "A mode's value, or the stricter one where another was configured"
+    if config[name] == REGISTRY[name].default:
+        return value
+    return (max if name.startswith("min_") else min)(config[name], value)
+
+
 def for_mode(
     config: Config,  # Values as configured
     mode: TradingMode | str,  # How daring
 ) -> Config:  # With the mode's values over them
     "`config` as the mode changes it"
-    return Config({**config, **MODES[word(TradingMode, str(mode))]})
+    changed = MODES[word(TradingMode, str(mode))]
+    return Config({**config, **{name: _moded(config, name, changed[name]) for name in changed}})

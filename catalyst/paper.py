@@ -137,7 +137,7 @@ def _group_rows(tx: Tx, account: str, where: str, **params) -> list[BrokerOrder]
 # %% ../nbs/15_paper.ipynb #506b27db
 _OPEN = "insert into paper.accounts values (:a, :c, :c, null) on conflict (account) do nothing"
 _FILLS = """select o.symbol, o.side, f.quantity, f.price from paper.fills f join paper.orders o using (broker_order_id)
-where o.account = :a order by f.filled_at, f.execution_id"""
+where o.account = :a order by f.filled_at, o.submitted_at, o.parent_id is not null, f.execution_id"""
 
 # %% ../nbs/15_paper.ipynb #91ce95ce
 def _find(tx: Tx, account: str, client_order_id: str) -> BrokerOrder | None:

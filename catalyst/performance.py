@@ -65,13 +65,10 @@ def session_returns(
     cash: float | None = None,  # Dollars before the first; null: the first value
     span: Span | None = None,  # Sessions that were asked about; null: those of the equity
 ) -> pd.Series:  # Index date
-    "Return of each session"
+    "Return of each session that has bars"
     before = money_before(equity, cash, span)
     equity = within(equity, span)
     last = equity.groupby(pd.Index(_days(equity), name="session", dtype=object)).last()
-    if span is not None:
-        asked = [s.day for s in sessions_between(*span)]
-        last = last.reindex(pd.Index(asked, name="session", dtype=object)).ffill().fillna(before)
     return (last / last.shift(1, fill_value=before) - 1).rename("return")
 
 # %% ../nbs/51_performance.ipynb #6d686172
@@ -271,6 +268,8 @@ def equity_numbers(
         "total_return": float(equity.iloc[-1] / cash - 1),
         "max_drawdown": fall,
     }
+    if span is not None:
+        out["sessions_without_bars"] = len(sessions_between(*span)) - len(returns)
     out |= {"sharpe": sharpe(returns), "sortino": sortino(returns), "calmar": calmar(returns, fall)}
     out |= {"skew": skew, "kurtosis": kurtosis}
     return out | {

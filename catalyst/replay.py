@@ -230,7 +230,7 @@ def load_news(
     raw, m = read_table(path, NEWS_COLUMNS, NEED_NEWS, columns)
     out, none = raw.reindex(columns=NEWS_COLUMNS), pd.Series(pd.NaT, raw.index, _INSTANT)
     for c in NEWS_COLUMNS[-4:]:
-        blank = c not in m or (c not in NEED_NEWS and raw[c].fillna("").eq("").all())
+        blank = c not in m or (c not in NEED_NEWS and (raw[c].isna() | raw[c].eq("")).all())
         out[c] = none if blank else instants(raw[c], f"{m[c]} of {Path(path).name}", tz)
     out["feed"] = f"replay:{Path(path).name}" if "feed" not in m else out.feed
     out["item_id"] = out.item_id.astype(str)

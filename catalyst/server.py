@@ -14,6 +14,7 @@ __all__ = ['DATABASE', 'USER', 'Server', 'stop_server', 'start_server']
 import fcntl
 import hashlib
 import os
+import shlex
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -146,8 +147,7 @@ def _create_cluster(server: Server) -> None:
     if done.returncode:
         raise UnavailableError(f"initdb failed, see {server.home / 'pg' / 'setup.log'}")
     with open(fresh / "postgresql.conf", "a") as f:
-        folder = str(server.socket).replace("\\", "\\\\").replace("'", "''")
-        f.write(_CONF + f"unix_socket_directories = '{folder}'\n")
+        f.write(_CONF)
     (fresh / "pg_hba.conf").write_text("local all all peer map=catalyst\n")
     (fresh / "pg_ident.conf").write_text(
         f'catalyst "{getpass.getuser()}" {USER}\ncatalyst "root" {USER}\n'
@@ -215,6 +215,8 @@ def _start_until_it_answers(server: Server, patience: float) -> None:
             str(server.data),
             "-l",
             str(server.data / "server.log"),
+            "-o",
+            f"-k {shlex.quote(str(server.socket))}",
         )
         if _answers(server):
             return

@@ -102,7 +102,9 @@ def test_padding_before_and_after_the_span_changes_no_ratio():
         performance(trades=trades(30), equity=bare, cash=1e5)["sharpe"]
     )
     cut = performance(trades=trades(30), equity=padded[:-5], cash=1e5, span=july)
-    assert cut["sessions"] == 22  # Idle days at the end of the span count
+    assert (cut["sessions"], cut["sessions_without_bars"]) == (17, 5)  # A zero is not made up
+    idle = pd.concat([bare[:17], pd.Series(bare.iloc[16], bare.index[17:])])
+    assert performance(trades=trades(30), equity=idle, cash=1e5, span=july)["sessions"] == 22
 
 
 def test_ratios_from_too_little_are_null_with_a_reason():
@@ -147,7 +149,8 @@ def test_the_sheet_says_what_its_numbers_rest_on(tmp_path):
     from catalyst.costs import Costs
     from catalyst.tearsheet import page_path, tearsheet
 
-    days = pd.date_range("2025-06-20 20:00", periods=60, freq="B", tz="UTC")
+    open_ = pd.offsets.CustomBusinessDay(holidays=["2025-07-04", "2025-09-01"])
+    days = pd.date_range("2025-06-20 20:00", periods=60, freq=open_, tz="UTC")
     draw = np.random.default_rng(5).normal(0.001, 0.01, 60)
     value = pd.Series(np.r_[np.full(10, 1e5), 1e5 * np.cumprod(1 + draw[10:])], days, name="equity")
     t = trades(12).assign(
@@ -165,7 +168,7 @@ def test_the_sheet_says_what_its_numbers_rest_on(tmp_path):
     )
     text = page.read_text("utf-8").split("<script>")[0]
     for told in ("mean R of 12, 95 %:", "Deflated Sharpe, the best of 12 trials", "n = 7", "Decided, New York",
-                 "account: cash $100,000", "met holes: 12 bars were missing", "2025-07-07 to 2025-09-11"):  # fmt: skip
+                 "account: cash $100,000", "met holes: 12 bars were missing", "2025-07-07 to 2025-09-15"):  # fmt: skip
         assert told in text, told
     assert ">Jun<" in text and "+0.00" not in text
     for wrong in ("nowhere/x.html", tmp_path):

@@ -50,6 +50,17 @@ def test_any_path(home, name):
     assert out.strip() == "11", err
 
 
+def test_a_moved_home_is_found(home):
+    "guard: the socket's folder was written once, so a home that was moved said that PostgreSQL does not start"
+    here, there = Server(home / "it's here"), Server(home / "there")
+    here.home.mkdir()
+    start_server(here)
+    stop_server(here)
+    here.home.rename(there.home)
+    start_server(there, patience=5)
+    assert (there.socket / ".s.PGSQL.5432").exists()
+
+
 def test_many_at_once(home):
     "Eight processes meet an empty home: one cluster, one schema, all succeed"
     children = [python(COUNT, home) for _ in range(8)]
