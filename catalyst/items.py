@@ -271,6 +271,8 @@ def judge_batch(
     "Every row mended where it can be, and judged"
     items, seen = frame[NEWS_COLUMNS].reset_index(drop=True), seen or Seen()
     verdicts = Verdicts(items.index)
+    if frame.empty:
+        return items, verdicts
     mended = frame.get("mended", pd.Series("", frame.index)).fillna("").reset_index(drop=True)
     for what in sorted({w for told in mended.unique() for w in told.split("; ") if w}):
         verdicts.repair(mended.str.contains(what, regex=False), what)

@@ -223,5 +223,5 @@ def _newest_indicators(view: View, desk: Desk, followed: set[int]) -> pd.DataFra
     "The newest row of everyone who is followed, with the instant at which it may be used"
     newest = view.indicators.reset_index()
     newest = newest[newest.security_id.isin(followed)]
-    ends = view.bars.available_at.groupby(level="security_id").last()
+    ends = view.bars.available_at.groupby(level="security_id").max()
     return _keyed(newest.assign(available_at=newest.security_id.map(ends)), desk)

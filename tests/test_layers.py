@@ -12,12 +12,12 @@ HOME = {  # foreign package -> the modules that may import it
     "psycopg": {"store"},
     "alpaca": {"alpaca_api", "alpaca_news", "alpaca_streams"},
     "vectorbt": {"backtest"},
-    "sklearn": {"discover", "validate", "calibration", "models"},
+    "sklearn": {"alike", "validate", "calibration", "models"},
     "talib": {"indicators", "patterns", "turns", "candles"},
     "numba": {"fills", "backtest"},
     "dask": {"sweep"},
     "distributed": {"sweep"},
-    "joblib": {"sweep"},
+    "joblib": {"sweep", "discover"},
     "papermill": {"run"},
     "exchange_calendars": {"clock"},
     "feedparser": {"rss"},
@@ -79,6 +79,7 @@ SAFETY = {
     "sizing",
     "account",
     "states",
+    "results",
 }  # Rooms of floor 6 below risk: 58 and 59
 
 
