@@ -6,6 +6,7 @@
 - `catalyst.afterwards`: What leaders did, what everybody did after them, and what chance would have given
 - `catalyst.ageing`: Looks become hours, hours become days, and nothing is counted twice or lost
 - `catalyst.aggregate`: Short bars into long ones, without mixing the parts of a trading day
+- `catalyst.alike`: Sessions that look alike, under no name, and what followed them
 - `catalyst.alpaca_api`: One bounded line to Alpaca
 - `catalyst.alpaca_broker`: A paper account at Alpaca behind the broker's port
 - `catalyst.alpaca_desk`: Is Alpaca there, is it the right account, and how the history gets into the database
@@ -42,6 +43,7 @@
 - `catalyst.dealing`: The two steps that act: decide on the candidates, and look after what is held
 - `catalyst.desk`: One instant of one trading day: its world, its clock, what is known
 - `catalyst.dims`: Securities, sectors and time: the dimensions that every fact points at
+- `catalyst.discover`: One run over every kind of pattern: all that was tried, what is believed, and what it says today
 - `catalyst.edgar`: Filings of form 8-K, from the SEC or from a file
 - `catalyst.emergency`: Everything out, and the truth about each position
 - `catalyst.events`: The mean path of price and volume around news of each type, with bands that know that the items of one day are not independent
@@ -55,10 +57,16 @@
 - `catalyst.figures`: Charts as inline SVG: a session's bars with what was known and done, the profit through the day, the funnel
 - `catalyst.fills`: What bars do to plans: the paper broker's rules as one loop over time that numba compiles
 - `catalyst.finbert`: The tone of the page `tone` from a transformer instead of rules: an optional extra, never the default
+- `catalyst.finder`: The commands about discovery: look across the securities, show one discovery, and say what they have been worth
+- `catalyst.finding`: The hourly step that looks across all securities: judge what was foretold, look again, keep everything
+- `catalyst.findingpage`: Discoveries as they were known: who follows whom, what is foretold, what became of it, and how much was tried
+- `catalyst.findings`: What was foretold, what became of it, and who is believed no longer
+- `catalyst.findingwords`: A discovery in words: how the search went, what fired, what it rests on, what became of it
 - `catalyst.flows`: Money that moves: out of one sector into another, and quietly into one stock or out of it
 - `catalyst.folds`: Training and test sets that share no moment in time
 - `catalyst.followers`: Who goes after whom: after a story, after any move, and through a whole sector
 - `catalyst.foresight`: The same past with no future, or another one, and what changes
+- `catalyst.found`: What discovery has tried, believed and foretold by an instant, read once
 - `catalyst.gate`: The risk gate from a shell: ask, look, halt, resume
 - `catalyst.glance`: What a step found, as small tables for its notebook
 - `catalyst.grid`: The slots that the exchange's calendar expects, and the stamps that fit none of them
@@ -73,15 +81,20 @@
 - `catalyst.items`: A batch of news at the door: every row mended where it can be, or put aside with its reason
 - `catalyst.kernels`: Fresh kernels without the wait: a parent with its imports done, which forks
 - `catalyst.kinds`: What kind of event a headline or a filing tells of, whether it tells of any, whom it names, and the words that decided
+- `catalyst.learning`: What models learn from the bars and news of a home, and what a promoted one foretells
 - `catalyst.ledger`: How what the broker says becomes our orders, fills and positions
+- `catalyst.lessons`: Feature rows with what happened afterwards: what a model may learn from, and what it may be tested on
 - `catalyst.limits`: What a proposal must satisfy
 - `catalyst.lines`: The records of a file of text, none of them lost
 - `catalyst.listening`: Somebody who listens while the schedule waits
 - `catalyst.market`: A market made to order: who is traded, what is planted, and every minute of every session
 - `catalyst.markup`: Safe HTML: everything is text until it says otherwise
 - `catalyst.matching`: What a bar does to resting orders, and what a broker refuses
+- `catalyst.modelbook`: The cards of models and the folds of their runs, stored as they end and read as of an instant
+- `catalyst.models`: What a machine learns from feature rows, and whether it learned more than chance
 - `catalyst.morning`: A small trading morning with known answers, for lessons and tests
 - `catalyst.naming`: Which companies a headline names, when nobody attached a ticker: precision before recall
+- `catalyst.network`: Who follows whom, drawn as a ring of sectors
 - `catalyst.news`: News items with four clocks: judged at the door, kept in every version, joined into stories, read as of an instant
 - `catalyst.newsdesk`: The commands about news: what is strongest, why, and who says so
 - `catalyst.newsfiles`: Files of news, of any size: Parquet, CSV, or one record of JSON per line
@@ -90,7 +103,9 @@
 - `catalyst.nulls`: What a search would have found if there were nothing to find
 - `catalyst.openings`: The first half hour, the gap before it, and a breakout that volume speaks for
 - `catalyst.outcomes`: What became of a pattern, judged from the bars that came after it
+- `catalyst.outturn`: What became of a prediction: the move over its horizon, against those it was to be compared with
 - `catalyst.pace`: Calls within a server's allowance, shared by all processes
+- `catalyst.packing`: Ten thousand hypotheses an hour, kept small
 - `catalyst.panel`: The feature rows of many instants at once
 - `catalyst.paper`: A broker of our own: an account in the database, filled from the bars of a feed
 - `catalyst.parity`: The day that was traded beside the backtest of the same decisions
@@ -102,6 +117,7 @@
 - `catalyst.planted`: Markets in which it is known what can be found
 - `catalyst.plots`: A backtest as Plotly figures: equity, falls, exposure, R multiples, and a sweep as a map
 - `catalyst.ports`: What the outside world must offer, and the plain records it speaks
+- `catalyst.precedents`: The past cases of a relation, and what they would have earned with costs on
 - `catalyst.profile`: At which prices a session traded, and where most of it
 - `catalyst.profit`: What the fills of a position amount to
 - `catalyst.promotions`: Prices that are talked up: spikes without filings, pushed by pages of low standing, and the fall after them
@@ -131,6 +147,7 @@
 - `catalyst.sizing`: How many shares the money allows, and which limit decides
 - `catalyst.slots`: A bars frame of one timeframe, its sessions, and the slot of the day that each bar fills
 - `catalyst.sources`: Who tells the news: how much, how early, how truly, and by which clock
+- `catalyst.standing`: What each kind of discovery has been worth, and which relations are believed no longer
 - `catalyst.states`: Whether entries may be made at all: active, reducing, halted
 - `catalyst.steps`: One function for each step that learns something
 - `catalyst.storage`: How large the memory is, how fast it grows, and when that must be told

@@ -23,12 +23,16 @@ from urllib.parse import quote
 
 from .alpaca_api import Alpaca, Denied
 from catalyst.alpaca_orders import (
+    CHARGES,
+    Charge,
     Execution,
     account_of,
     blocks,
     broker_order,
+    charge,
     execution,
     instant,
+    of_shares,
     order_body,
     position_of,
     unreadable,
@@ -119,21 +123,32 @@ SLACK = timedelta(seconds=5)  # Asked again before the start
 
 
 class _Paging(_Knowing):
-    "Executions, page by page"
+    "Activities, page by page"
 
-    def _executions(self, since: datetime, pages: int) -> dict[str, Execution]:
+    def _activities(self, kinds: str, since: datetime, pages: int) -> list[dict[str, Any]]:
         after = aware(since - SLACK).strftime("%Y-%m-%dT%H:%M:%SZ")
         fields = {"after": after, "direction": "asc", "page_size": ACTIVITIES}
-        found: dict[str, Execution] = {}
+        found: dict[str, dict[str, Any]] = {}
+        if "," in kinds:
+            path, fields = "/account/activities", fields | {"activity_types": kinds}
+        else:
+            path = f"/account/activities/{kinds}"
         for _ in range(pages):
-            path = "/account/activities/FILL"
             told = a_list(self.alpaca.get("trading", path, fields), "activities")
             before = len(found)
-            found |= {x.fill.execution_id: x for x in map(execution, told)}
+            found |= {str(x.get("id") if isinstance(x, dict) else x): x for x in told}
             if len(told) < ACTIVITIES or len(found) == before:
-                return found
+                return list(found.values())
             fields = fields | {"page_token": told[-1]["id"]}
         raise UnavailableError(f"alpaca: no end of the activities after {pages} pages")
+
+    def charges(
+        self,
+        since: datetime,  # Aware
+    ) -> list[Charge]:  # In the order in which they were booked
+        "Fees, dividends and interest that were booked at or after an instant"
+        with silence():
+            return [charge(x) for x in self._activities(CHARGES, since, PAGES)]
 
 # %% ../nbs/17_alpaca_broker.ipynb #9e80792e
 def by_time(
@@ -153,7 +168,8 @@ class _Filled(_Paging):
     ) -> list[Execution]:  # Oldest first
         "Fills at or after `since`, of all orders, also of those that are not ours"
         with silence():
-            found = self._executions(aware(since, "since"), pages).values()
+            told = self._activities("FILL", aware(since, "since"), pages)
+            found = {x.fill.execution_id: x for x in map(execution, told)}.values()
             return sorted((x for x in found if x.fill.filled_at >= since), key=by_time)
 
 # %% ../nbs/17_alpaca_broker.ipynb #d03c2123
@@ -203,6 +219,10 @@ def _alive(o: BrokerOrder, since: datetime | None) -> bool:
 class _Grouped(_Whole):
     "Orders, page by page"
 
+    left_out: frozenset[str] = (
+        frozenset()
+    )  # Names of orders in the last list that are not about shares
+
     def _groups(self, start: datetime | None) -> dict[str, BrokerOrder]:
         fields: dict[str, Any] = {
             "status": "all",
@@ -211,18 +231,18 @@ class _Grouped(_Whole):
             "direction": "asc",
         }
         found: dict[str, BrokerOrder] = {}
+        strange: set[str] = set()
         for _ in range(PAGES):
             after = {} if start is None else {"after": aware(start).isoformat()}
             told = a_list(self.alpaca.get("trading", "/orders", fields | after), "orders")
-            fresh = {
-                o.broker_order_id: o
-                for o in map(broker_order, told)
-                if o.broker_order_id not in found
-            }
-            found |= fresh
-            if len(told) < ORDERS // 3 or not fresh:
+            had = len(found) + len(strange)
+            strange |= {str(x.get("id")) for x in told if not of_shares(x)}
+            found |= {o.broker_order_id: o for o in map(broker_order, filter(of_shares, told))}
+            if len(told) < ORDERS // 3 or len(found) + len(strange) == had:
+                self.left_out = frozenset(strange)
                 return found
-            start = max(o.submitted_at for o in found.values()) - timedelta(milliseconds=1)
+            sent = [at for x in told if (at := instant(x, "submitted_at", "created_at"))]
+            start = max(sent) - timedelta(milliseconds=1) if sent else start
         raise UnavailableError(f"alpaca: no end of the orders after {PAGES} pages")
 
 # %% ../nbs/17_alpaca_broker.ipynb #1fa9f660

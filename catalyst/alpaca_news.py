@@ -13,7 +13,8 @@ __all__ = ['read_page', 'read_span', 'news_row', 'AlpacaNews']
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from .alpaca_api import BATCH, PAGE, PAGES, ask, news_client, read_pages
+from .alpaca_api import BATCH, PAGE, PAGES, TICKER
+from .alpaca_api import ask, ask_without, news_client, read_pages
 from .alpaca_hosts import DATA_URL
 from .clock import WallClock
 from .core import Secret, UnavailableError
@@ -90,7 +91,8 @@ class AlpacaNews(NewsOnly):
     ):
         "Check keys and address; nothing is asked yet"
         self.clock, self.overlap = clock or WallClock(), overlap
-        self.symbols = None if symbols is None else sorted(set(symbols))
+        self.symbols = None if symbols is None else sorted(filter(TICKER.fullmatch, set(symbols)))
+        self.wrong: set[str] = set()  # Symbols that Alpaca refuses
         self._client = client or news_client(key, secret, url, clock=self.clock, **bounds)
 
     def news(
@@ -105,6 +107,11 @@ class AlpacaNews(NewsOnly):
         )
         rows = {}
         for batch in whole:
-            for item in read_span(self._client, start - self.overlap, asof, batch):
-                rows[repr(item)] = news_row(item)
+            span = self._client, start - self.overlap, asof
+            found = (
+                read_span(*span)
+                if batch is None
+                else ask_without(batch, lambda left, span=span: read_span(*span, left), self.wrong)
+            )
+            rows |= {repr(item): news_row(item) for item in found or ()}
         return received(news_frame(list(rows.values())), asof)

@@ -15,6 +15,7 @@ import logging
 import queue
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from functools import lru_cache
 from threading import Event as Flag
 from threading import Lock, Thread, current_thread
@@ -47,7 +48,31 @@ def _listening(base: type) -> type:
             if isinstance(msg, dict):
                 await super()._dispatch(msg)
 
+        async def _send_subscribe_msg(self):
+            halts = {"statuses": self._handlers.get("statuses")}
+            for part in ({**self._handlers, "statuses": {}}, halts):
+                if any(part.values()):  # A copy, for messages may be dispatched meanwhile
+                    some = copy(self)
+                    some._handlers = part
+                    await super(Listening, some)._send_subscribe_msg()
+
     return Listening
+
+# %% ../nbs/18_alpaca_streams.ipynb #7a342313
+@lru_cache(maxsize=1)
+def _straight() -> type:
+    "A connection of the library's kind that follows no redirect"
+    from websockets.legacy.exceptions import RedirectHandshake
+    from websockets.legacy.client import WebSocketClientProtocol
+
+    class Straight(WebSocketClientProtocol):
+        async def handshake(self, *told, **more):
+            try:
+                await super().handshake(*told, **more)
+            except RedirectHandshake:
+                raise ValueError("a redirect is no answer, and is not followed") from None
+
+    return Straight
 
 # %% ../nbs/18_alpaca_streams.ipynb #56266d92
 _SOCKET = {"ping_interval": 10, "ping_timeout": 20, "max_queue": 1024}
@@ -64,7 +89,8 @@ def _open(name: str, url: str, keys: tuple[str, str], symbols: list[str], line: 
             log.addHandler(logging.NullHandler())
             log.addFilter(MaskFilter())
     base = {"trade": TradingStream, "bars": StockDataStream, "news": NewsDataStream}[name]
-    options = {"raw_data": True, "url_override": url, "websocket_params": dict(_SOCKET)}
+    socket = _SOCKET | {"create_protocol": _straight()}
+    options = {"raw_data": True, "url_override": url, "websocket_params": socket}
     stream, handle = _listening(base)(*keys, **options), handler(line)
     stream.line, told = line, {"A_KEY": keys[0], "B_SECRET": keys[1]}
     line.hide = lambda text: masked(text, told)
@@ -74,7 +100,7 @@ def _open(name: str, url: str, keys: tuple[str, str], symbols: list[str], line: 
         stream.subscribe_news(handle, "*")
     elif symbols:
         stream.subscribe_bars(handle, *symbols)
-        stream.subscribe_trading_statuses(handler(line, "halts"), "*")
+        stream.subscribe_trading_statuses(handler(line, "halts"), *symbols)
     return stream
 
 # %% ../nbs/18_alpaca_streams.ipynb #eca2dae9
@@ -263,12 +289,14 @@ def _resubscribe(wire: Wire, gone: list[str], wanted: list[str]) -> None:
         if not wanted or not wire.alive:
             return wire.start() if wanted else wire.rest()
         stream, had = wire.stream, wire.stream._handlers["bars"]
-        stream._handlers["bars"] = dict.fromkeys(wanted, handler(wire.line))
+        for channel, of in (("bars", ""), ("statuses", "halts")):
+            stream._handlers[channel] = dict.fromkeys(wanted, handler(wire.line, of))
         with suppress(
             Exception
         ):  # a stream that is closed subscribes to the new ones when it opens
             if gone := [s for s in gone if s in had]:
-                wire.call(lambda: stream._send_unsubscribe_msg("bars", gone), 5)
+                for channel in ("statuses", "bars"):
+                    wire.call(lambda c=channel: stream._send_unsubscribe_msg(c, gone), 5)
             wire.call(stream._send_subscribe_msg, 5)
 
 # %% ../nbs/18_alpaca_streams.ipynb #e795d4b7

@@ -19,6 +19,7 @@ from pathlib import Path
 from .alpaca_desk import alpaca_commands
 from .console import command, db_check, db_commands, open_home, pairs, show
 from .core import CatalystError, TradingMode, World, bad, load_settings, masked
+from .finder import finder_commands
 from .gate import gate_commands
 from .newsdesk import news_commands
 from .proof import proof_commands
@@ -36,10 +37,10 @@ def _file(what: str, text: str) -> Path:
 def _resume(settings, session) -> None:
     "By the hand that typed --resume: a halt of an earlier day ends before this one begins"
     from catalyst.schema import open_store
-    from catalyst.states import current, resume
+    from catalyst.states import resume, standing
 
     store, at = open_store(settings), session.starts
-    if not current(store, settings.world, at).may_enter:
+    if not standing(store, settings.world, at).may_enter:
         told = "day --resume", os.environ.get("USER") or "somebody"
         resume(store, settings.world, *told, at, settings.home)
 
@@ -238,6 +239,7 @@ def parser() -> argparse.ArgumentParser:
         data_commands,
         news_commands,
         proof_commands,
+        finder_commands,
         gate_commands,
         alpaca_commands,
         upkeep_commands,

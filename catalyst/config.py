@@ -148,6 +148,7 @@ max_market_move_pct      | 0.03   | share      | 0.001 | 1  | risk    | No entry
 max_share_of_volume      | 0.01   | share of mean session volume | 0.0001 | 1 | risk | Largest order against 20 sessions of volume
 market_required          | false  | yes or no  |   |        | risk    | No entry in a world without bars of an index; false: the question is not asked there
 max_spread_pct           | 0.01   | share of price | 0.0001 | 0.1 | risk | Dearer to cross than this is refused, where a quote exists
+max_quote_age_seconds    | 120.0  | seconds    | 1 | 3600   | risk    | An older quote says nothing of the spread
 max_data_age_minutes     | 30.0   | minutes    | 1 | 1000   | risk    | Age of the last bar
 max_slot_lag_seconds     | 300    | seconds    | 1 | 3600   | risk    | No entries in a live slot that runs this long after its instant
 max_coordination         | 0.6    | score 0 to 1 | 0 | 1    | risk    | News that looks like a campaign from here on is no reason to enter

@@ -20,10 +20,10 @@ from .clock import aware
 from .core import OrderPurpose, World, bad
 from .exits import close_position, guard
 from .ports import Broker, Refused, Unanswered
-from .reconcile import reconcile, unended
+from .reconcile import reconcile
 from .states import halt
 from .store import Store
-from .held import open_positions
+from .held import open_positions, unended
 from .trade import acting, alarm, cancel_order
 
 # %% ../nbs/65_emergency.ipynb #97176a97
@@ -78,7 +78,7 @@ def _end_entries(store: Store, broker: Broker, asof: datetime) -> list[Outcome]:
 # %% ../nbs/65_emergency.ipynb #d1dfa847
 _WHY = {
     "closing": "a market order is under way",
-    "waiting": "its exits would not end; they still protect it",
+    "waiting": "its exits would not end, or the broker does not show its shares",
     "stuck": "three closing orders have failed; its exits were put back where they could be",
     "foreign": "not ours; never touched",
 }

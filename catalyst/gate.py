@@ -13,12 +13,14 @@ __all__ = ['trading_instant', 'risk_validate', 'risk_metrics', 'risk_exposure', 
 import argparse
 import os
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from .console import command, group, now, open_home, show
-from .core import InputError, PositionSide, bad, load_settings, word
+from .core import InputError, PositionSide, World, bad, load_settings, word
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,11 +30,18 @@ if TYPE_CHECKING:
     from catalyst.store import Store
 
 # %% ../nbs/82_gate.ipynb #79e58146
-def _instant(a: argparse.Namespace) -> "datetime":
-    "The instant that a command names, or the present"
+def _instant(a: argparse.Namespace, store: "Store", world: str) -> "datetime":
+    "The instant that a command names; the last one of a world that has a time of its own; the present"
     from catalyst.clock import parse_instant
 
-    return parse_instant(a.asof) if a.asof else now()
+    if a.asof:
+        return parse_instant(a.asof)
+    last = None if world == "alpaca" else store.value(_LAST, w=world)
+    return last or now()
+
+
+_LAST = """select max(slot_at) from workflow_log join trading_cycles using (cycle_id)
+           where world = cast(:w as world)"""
 
 
 def trading_instant(
@@ -64,7 +73,9 @@ def _desk(a: argparse.Namespace) -> "Desk":
     "The desk of the command's instant: store, feed, broker, configuration"
     from catalyst.desk import open_desk
 
-    return open_desk(trading_instant(_instant(a)), load_settings(a.home), open_home(a))
+    store = open_home(a)
+    settings = replace(load_settings(a.home), world=word(World, _world(store)))
+    return open_desk(trading_instant(_instant(a, store, settings.world)), settings, store)
 
 # %% ../nbs/82_gate.ipynb #4b22245a
 def _number(name: str, text: str) -> Decimal:
@@ -102,21 +113,19 @@ def _proposal(a: argparse.Namespace, desk: "Desk") -> "Proposal":
     return Proposal(security_id, symbol, side, *numbers, "by hand", desk.asof, life, **told)
 
 # %% ../nbs/82_gate.ipynb #f2b9d6e5
-def _book(desk: "Desk", security_id: int, symbol: str) -> "Book":
-    "The account, and what is known of one security"
-    from catalyst.account import INDEX, holdings, read_book
+def _book(desk: "Desk", security_id: int, symbol: str, acting: bool = False) -> "Book":
+    "The account, and what is known of one security; acting: as a step would see it"
+    from catalyst.account import holdings, index_of, read_book
     from catalyst.history import read_bars
 
     store, asof = desk.store, desk.asof
-    index = store.value(
-        "select security_id from securities where symbol = :s and valid_to is null", s=INDEX
-    )
+    index, _ = index_of(store, [security_id], asof)
     ids = {security_id, index, *(h.security_id for h in holdings(store, asof))} - {None}
     bars = read_bars(store, asof, desk.timeframe, sorted(ids), asof - timedelta(days=40))
     account, held = desk.broker.account(), desk.broker.positions()
     quotes = desk.feed.quotes([symbol], asof)
     world = desk.settings.world
-    return read_book(store, account, held, [security_id], asof, bars, quotes, world)
+    return read_book(store, account, held, [security_id], asof, bars, quotes, world, acting)
 
 # %% ../nbs/82_gate.ipynb #754238a8
 def risk_validate(
@@ -128,7 +137,7 @@ def risk_validate(
 
     desk = _desk(a)
     proposal = _proposal(a, desk)
-    book = _book(desk, proposal.security_id, proposal.symbol)
+    book = _book(desk, proposal.security_id, proposal.symbol, acting=not a.asof)
     checks, (most, why) = (f(proposal, book, desk.config) for f in (validate, largest))
     rows = [{n: _plain(v) for n, v in vars(c).items()} for c in checks]
     told = {"verdict": "refused" if refused(checks) else "approved"}
@@ -149,11 +158,13 @@ def risk_metrics(
 ) -> int:  # Exit status
     "State, results and use of the limits"
     from catalyst.account import holdings
-    from catalyst.states import current, history, rejection_streak
+    from catalyst.states import current, history, rejection_streak, standing
 
-    store, at = open_home(a), _instant(a)
-    world, held = _world(store), holdings(store, at)
-    told = {"world": world} | _told_state(current(store, world, at))
+    store = open_home(a)
+    world = _world(store)
+    at = _instant(a, store, world)
+    held, state = holdings(store, at), (current if a.asof else standing)(store, world, at)
+    told = {"world": world} | _told_state(state)
     told |= {
         "places": len({h.security_id for h in held}),
         "reserved": sum(h.reserved for h in held),
@@ -206,15 +217,50 @@ def _exposure(name: str, held: list, equity: Decimal) -> dict[str, Any]:
     return {"sector": name, **counts, "value": _plain(value), "risk": _plain(risk), "share": part}
 
 # %% ../nbs/82_gate.ipynb #b05d7b03
+_MARK = """select equity, peak from equity_marks where marked_at <= :t and (account = 'paper-' || :w or :w = 'alpaca' and account not like 'paper-%')
+           order by marked_at desc limit 1"""
+
+
+def _used(store: "Store", world: str, at: "datetime") -> dict[str, Decimal | None]:
+    "What is used of each limit that counts over the account"
+    from catalyst.account import holdings
+    from catalyst.results import day_results, prices
+    from catalyst.states import rejection_streak
+
+    known = prices(store, [], None, at)
+    held, day = holdings(store, at, known=known), day_results(store, known, at, at)
+    [mark] = store.rows(_MARK, w=str(world), t=at) or [{"equity": None, "peak": None}]
+    by_sector = [sum(h.value for h in held if h.sector == s) for s in {h.sector for h in held}]
+    share = lambda x: x / mark["equity"] if mark["equity"] else None
+    loss = None if day["unpriced"] else max(-(day["realized"] + day["open_pnl"]), Decimal(0))
+    return {
+        "max_positions": Decimal(len({h.security_id for h in held})),
+        "max_portfolio_risk_pct": share(sum((h.risk for h in held), Decimal(0))),
+        "max_sector_exposure_pct": share(max(by_sector, default=Decimal(0))),
+        "max_daily_loss_usd": loss,
+        "max_drawdown_pct": 1 - mark["equity"] / mark["peak"] if mark["peak"] else None,
+        "max_consecutive_losses": Decimal(day["losses_in_a_row"]),
+        "max_rejections": Decimal(rejection_streak(store, world, at)),
+    }
+
+# %% ../nbs/82_gate.ipynb #c1b43aca
 def risk_limits(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status
-    "Every limit with its value in force, unit and source"
+    "Every limit with its value in force, what is used of it and left, unit and source"
     from catalyst.workflow import explain_config
 
-    told = explain_config(open_home(a), load_settings(a.home).home, a.cycle)
-    names = ("name", "value", "unit", "source", "meaning")
-    show([{n: r[n] for n in names} for r in told if r["used_by"] == "risk"], a.json)
+    store, used, rows = open_home(a), {}, []
+    with suppress(InputError):
+        world = _world(store)
+        used = _used(store, world, _instant(a, store, world))
+    for r in explain_config(store, load_settings(a.home).home, a.cycle):
+        if r["used_by"] == "risk":
+            n = None if used.get(r["name"]) is None else round(float(used[r["name"]]), 6)
+            left = None if n is None else round(max(float(r["value"]) - n, 0), 6)
+            told = {"name": r["name"], "value": r["value"], "used": n, "left": left}
+            rows.append(told | {c: r[c] for c in ("unit", "source", "meaning")})
+    show(rows, a.json)
     return 0
 
 # %% ../nbs/82_gate.ipynb #a3e255d6
@@ -225,7 +271,9 @@ def risk_halt(
     from catalyst.states import halt
 
     store = open_home(a)
-    show(_told_state(halt(store, _world(store), a.reason, _user(), _instant(a))), a.json)
+    world = _world(store)
+    done = halt(store, world, a.reason, _user(), _instant(a, store, world))
+    show({"world": world} | _told_state(done), a.json)
     return 0
 
 
@@ -236,8 +284,9 @@ def risk_resume(
     from catalyst.states import resume
 
     store, home = open_home(a), load_settings(a.home).home
-    done = resume(store, _world(store), a.reason, _user(), _instant(a), home)
-    show(_told_state(done), a.json)
+    world = _world(store)
+    done = resume(store, world, a.reason, _user(), _instant(a, store, world), home)
+    show({"world": world} | _told_state(done), a.json)
     return 0
 
 
@@ -253,10 +302,14 @@ def risk_stop(
     from catalyst.states import halt
 
     store = open_home(a)
-    asked = (a.reason, _world(store), _user())
-    halt(store, asked[1], a.reason, asked[2], _instant(a), "emergency")
-    desk = _desk(a)
-    done = emergency_stop(desk.store, desk.broker, desk.asof, *asked)
+    world, who = _world(store), _user()
+    told = halt(store, world, a.reason, who, _instant(a, store, world), "emergency")
+    try:
+        desk = _desk(a)
+        done = emergency_stop(desk.store, desk.broker, desk.asof, a.reason, world, who)
+    except Exception:  # the command line says what it was
+        show({"world": world} | _told_state(told) | {"closed": "unknown, see the error"}, a.json)
+        raise
     if not done and not a.json:
         print("halted; nothing was open")
         return 0
@@ -291,7 +344,8 @@ def _asking(risk) -> list[argparse.ArgumentParser]:
     asked.append(
         command(risk, "exposure", risk_exposure, "value and risk by sector, as shares of capital")
     )
-    p = command(risk, "limits", risk_limits, "every limit with value, unit and source")
+    p = command(risk, "limits", risk_limits, "every limit with value, use, what is left, source")
+    asked.append(p)
     p.add_argument("--cycle", metavar="ID", help="as this cycle runs (default: for the next one)")
     return asked
 

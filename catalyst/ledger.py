@@ -9,7 +9,7 @@ profit and status are computed from all the fills there are. Hearing something a
 
 # %% auto #0
 __all__ = ['OPENS', 'NEXT', 'next_status', 'client_id', 'order_rows', 'order_row', 'legs_of', 'intend', 'request_of',
-           'differences', 'release', 'risk_event', 'set_status', 'settle', 'hear']
+           'differences', 'release', 'risk_event', 'alarm', 'set_status', 'settle', 'hear']
 
 # %% ../nbs/58_ledger.ipynb #01d74980
 import re
@@ -26,6 +26,7 @@ from catalyst.core import (
     OrderPurpose,
     OrderStatus,
     OrderType,
+    Severity,
     Side,
     TimeInForce,
     bad,
@@ -229,6 +230,22 @@ def risk_event(
     values = {"k": key, "e": event_type, "s": severity, "m": message, "t": occurred_at, "a": action}
     return bool(tx.run(sql, **values, c=cycle_id, i=security_id))
 
+# %% ../nbs/58_ledger.ipynb #a6347fe1
+def alarm(
+    store: Store,  # Where
+    row: dict[str, Any],  # The order or position it is about: cycle_id, security_id, a name
+    what: str,  # event_type
+    message: str,  # For a person
+    asof: datetime,  # Aware
+    severity: Severity = Severity.CRITICAL,  # Critical calls a person
+    action: str = "reported",  # What was done
+) -> str:  # The message, for the report
+    "Put a finding on record, once for each object and session"
+    name = row.get("client_order_id") or row.get("position_key")
+    key, whose = f"{what}/{name}/{asof:%Y%m%d}", (row.get("cycle_id"), row.get("security_id"))
+    risk_event(store, key, what, severity, message, asof, action, *whose)
+    return message
+
 # %% ../nbs/58_ledger.ipynb #625a50ae
 def _take_fill(tx: Tx, row: dict[str, Any], fill: Fill) -> bool:
     "Store a fill of our order; false: we had it"
@@ -244,6 +261,7 @@ def _take_fill(tx: Tx, row: dict[str, Any], fill: Fill) -> bool:
 _MOVE = """
 update orders o set status = :s, status_reason = coalesce(:r, o.status_reason), broker_order_id = coalesce(o.broker_order_id, :b),
   submitted_at = coalesce(o.submitted_at, :sent), ended_at = coalesce(o.ended_at, :ended),
+  missed_at = case when cast(:b as text) is null then o.missed_at end,
   filled_quantity = least(coalesce(f.q, 0), o.quantity), filled_avg_price = f.average
 from (select sum(quantity) as q, sum(quantity * price) / sum(quantity) as average from fills where order_id = :o) f where o.order_id = :o"""
 _EVENT = "insert into order_events (order_id, status, occurred_at) values (:o, :s, :t) on conflict do nothing"

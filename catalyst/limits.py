@@ -17,11 +17,12 @@ from decimal import Decimal
 
 from .clock import session_of
 from .config import Config
-from .core import SIGN, Verdict
+from .core import SIGN, OrderType, PositionSide, Verdict
 from .ports import to_tick
 from .proposals import UNCLASSIFIED, Book, Check, Facts, Holding, Proposal
-from .proposals import RiskState, at_least, at_most, below, holds, refused
-from .sizing import UNCALIBRATED, kelly_cap, suggest
+from .proposals import RiskState, at_least, at_market, at_most, below, dearest
+from .proposals import holds, refused
+from .sizing import UNCALIBRATED, kelly_cap, most_money, suggest
 
 # %% ../nbs/59_limits.ipynb #23c2f080
 def _unasked(row: Check, why: str) -> Check:
@@ -38,17 +39,25 @@ def _kelly_check(p: Proposal, b: Book, c: Config) -> Check:
     return at_most("kelly", None if cap is None else p.risk, cap or 0, "dollars")
 
 # %% ../nbs/59_limits.ipynb #0ecc0203
+def _beyond(p: Proposal, last: Decimal | None) -> bool:
+    "Whether the market has passed the stop before the trade has begun"
+    return last is not None and (last - p.stop_price) * SIGN[p.side] <= 0
+
+
 def _trade_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
     "Size, risk, the places of stop and target, ticks"
-    entry, distance, share = p.entry_price, p.stop_distance, Decimal(str(c.risk_per_trade_pct))
+    facts, share = b.of(p.security_id), Decimal(str(c.risk_per_trade_pct))
+    p, last = at_market(p, facts.last_price), dearest(p, facts.last_price)
+    entry, distance = p.entry_price, p.stop_distance
     reward = (p.target_price - entry) * SIGN[p.side]
-    right = distance > 0 and reward > 0
+    alive = p.order_type != OrderType.MARKET or not _beyond(p, facts.last_price)
+    right = distance > 0 and reward > 0 and alive
     risk, far, ratio = (p.risk, distance / entry, reward / distance) if right else [None] * 3
     places = f"{p.side}: entry {entry}, stop {p.stop_price}, target {p.target_price}"
-    prices, lot = (entry, p.stop_price, p.target_price), b.of(p.security_id).lot
+    prices, lot = (entry, p.stop_price, p.target_price), facts.lot
     on_tick = all(price > 0 and price == to_tick(price) for price in prices)
     return [
-        at_most("position_value", p.value, c.max_position_usd, "dollars"),
+        at_most("position_value", p.quantity * last, c.max_position_usd, "dollars"),
         at_most("trade_risk", risk, b.equity * share, "dollars"),
         _kelly_check(p, b, c),
         holds("stop_side", right, places),
@@ -81,9 +90,10 @@ def _exposure_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
 def _standing_checks(b: Book, c: Config) -> list[Check]:
     "State, loss of the day, drawdown, losing streak, agreement of the books"
     state = "nobody has read the state" if b.state is None else f"the state is {b.state}"
+    blind = f"no result of the day of {', '.join(b.unpriced)}" if b.unpriced else ""
     return [
         holds("state", b.state == RiskState.ACTIVE, state),
-        below("daily_loss", b.loss, c.max_daily_loss_usd, "dollars"),
+        below("daily_loss", b.loss, c.max_daily_loss_usd, "dollars", blind),
         below("drawdown", b.drawdown, c.max_drawdown_pct, "share of peak equity"),
         below("losing_streak", b.losses_in_a_row, c.max_consecutive_losses, "trades"),
         at_most("books", len(b.disagreements), 0, "differences", "; ".join(b.disagreements)),
@@ -101,6 +111,12 @@ def _minutes(start: datetime | None, end: datetime | None) -> Decimal | None:
     return Decimal(str((end - start).total_seconds() / 60)) if known else None
 
 # %% ../nbs/59_limits.ipynb #e8f0b678
+def _lag_check(b: Book, c: Config) -> Check:
+    "How far the clock on the wall is from the slot that is judged"
+    row = at_most("on_time", b.late or Decimal(0), c.max_slot_lag_seconds, "seconds late")
+    return row if b.late is not None else _unasked(row, "this world has a time of its own")
+
+
 def _clock_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
     "Hours of the session, age of the last bar, life of the signal"
     day, bar_at = session_of(b.asof), b.of(p.security_id).bar_at
@@ -113,6 +129,7 @@ def _clock_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
         at_least("before_close", left, c.last_entry_before_close_minutes, "minutes"),
         at_most("data_age", age, c.max_data_age_minutes, "minutes"),
         holds("signal_alive", alive, until),
+        _lag_check(b, c),
     ]
 
 # %% ../nbs/59_limits.ipynb #c853ac15
@@ -137,18 +154,26 @@ def _liquidity_check(p: Proposal, b: Book, c: Config) -> Check:
 
 
 def _spread_check(p: Proposal, b: Book, c: Config) -> Check:
-    "The cost of crossing, where there is a quote"
-    spread = b.of(p.security_id).spread_pct
+    "The cost of crossing, where there is a quote that is not old"
+    facts, most = b.of(p.security_id), c.max_quote_age_seconds
+    age = 0.0 if facts.quote_at is None else (b.asof - facts.quote_at).total_seconds()
+    spread = facts.spread_pct if age <= most else None
     row = at_most("spread", spread or Decimal(0), c.max_spread_pct, "share of price")
-    return row if spread is not None else _unasked(row, "no quote")
+    old = "" if age <= most else f": the last one is {age:.0f} s old, limit {most:g} s"
+    return row if spread is not None else _unasked(row, f"no quote{old}")
 
 # %% ../nbs/59_limits.ipynb #0a6da243
 def _regime_check(p: Proposal, b: Book, c: Config) -> Check:
     "How far the index has moved today against the trade"
-    known = b.market_move is not None
+    unit, known = "share, against the trade", b.market_move is not None
     against = max(-(b.market_move or Decimal(0)) * SIGN[p.side], Decimal(0))
-    row = at_most("market", against, c.max_market_move_pct, "share, against the trade")
-    return row if known else _unasked(row, "no index")
+    row = at_most("market", against, c.max_market_move_pct, unit, b.index or "")
+    if known:
+        return row
+    if b.index is None and not c.market_required:
+        return _unasked(row, "no index in this world")
+    why = f"nobody knows the day of {b.index}" if b.index else "no index in this world"
+    return at_most("market", None, c.max_market_move_pct, unit, why)
 
 
 def _story_check(p: Proposal, c: Config) -> Check:
@@ -157,18 +182,35 @@ def _story_check(p: Proposal, c: Config) -> Check:
     row = below("news_coordination", told, c.max_coordination, "score 0 to 1")
     return row if p.coordination is not None else _unasked(row, "no story behind it")
 
+# %% ../nbs/59_limits.ipynb #1b836f15
+def _promotion_check(p: Proposal, b: Book, c: Config) -> Check:
+    "The value of the position against what a warning leaves of the limit"
+    facts = b.of(p.security_id)
+    value = p.value if facts.suspect else Decimal(0)
+    return at_most("promotion", value, most_money(facts, c), "dollars", facts.suspect or "")
+
+# %% ../nbs/59_limits.ipynb #a60aa413
+def _borrow_check(p: Proposal, b: Book) -> Check:
+    "Whether a short can be borrowed; a long need not be"
+    lent = b.of(p.security_id).shortable
+    if p.side == PositionSide.LONG or lent is not None:
+        return holds("shortable", p.side == PositionSide.LONG or bool(lent))
+    return _unasked(holds("shortable", True), "this world does not say who lends")
+
 # %% ../nbs/59_limits.ipynb #f25de538
 def _market_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
-    "Correlation with what is held, permission to trade, liquidity, the day, the story behind it"
+    "Correlation with what is held, permission to trade, liquidity, the day, the story behind it, promotion"
     facts = b.of(p.security_id)
     return [
         _correlation_check(p, b, c),
         holds("tradable", facts.tradable),
         holds("not_halted", facts.halted is None, facts.halted or ""),
+        _borrow_check(p, b),
         _spread_check(p, b, c),
         _liquidity_check(p, b, c),
         _regime_check(p, b, c),
         _story_check(p, c),
+        _promotion_check(p, b, c),
     ]
 
 # %% ../nbs/59_limits.ipynb #56ff1430
@@ -179,7 +221,8 @@ def check(
 ) -> list[Check]:  # All of them, in this order, after a refusal as well
     "Every question, asked and answered"
     groups = (_trade_checks, _account_checks, _market_checks, _clock_checks)
-    return [x for group in groups for x in group(proposal, book, config)]
+    p = at_market(proposal, book.of(proposal.security_id).last_price)
+    return [x for group in groups for x in group(p, book, config)]
 
 # %% ../nbs/59_limits.ipynb #bad93c5f
 def largest(

@@ -36,6 +36,7 @@ from .clockwork import run_audit
 from .core import InputError, Tier, Timeframe
 from .correlate import ROLLING, pairwise, sector_correlations
 from .desk import Desk, once, take_bars
+from .findings import drop_blocks
 from .dims import ensure_times, securities, time_id
 from .history import read_bars
 from .impact import fill_impacts
@@ -165,11 +166,14 @@ def make_days(
 def run_retirement(
     tx: Tx,  # The night's transaction
     desk: Desk,  # Whose instant bounds what may go
-) -> dict[str, Any]:  # days_made, not_made (month to reason), retired, waiting, pairs_dropped
-    "Old months of bars, old pairwise correlations"
+) -> dict[
+    str, Any
+]:  # days_made, not_made (month to reason), retired, waiting, pairs_dropped, blocks_dropped
+    "Old months of bars, old pairwise correlations, what old searches tried"
     made, why = make_days(tx, desk)
     told = {"days_made": made, "not_made": why, **retire_partitions(tx, desk.asof, desk.config)}
-    return {**told, "pairs_dropped": drop_correlations(tx, desk.asof, desk.config)}
+    told["pairs_dropped"] = drop_correlations(tx, desk.asof, desk.config)
+    return {**told, "blocks_dropped": drop_blocks(tx, desk.asof, desk.config)}
 
 # %% ../nbs/75_night.ipynb #5bce07b0
 def run_sizes(

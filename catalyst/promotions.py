@@ -7,8 +7,8 @@ what they say is a warning: stay away, and take less risk in this name. A spike 
 
 # %% auto #0
 __all__ = ['VERSION', 'DRAWS', 'FEWEST', 'SPAN', 'ROSE', 'HEAVY', 'LOW', 'PUSHED', 'SEVERAL', 'FILED', 'FALLS', 'QUESTIONS',
-           'NOTHING', 'FRESH', 'spikes', 'Told', 'told_lately', 'present', 'first_rows', 'falls', 'against_chance',
-           'try_all', 'fire']
+           'FRESH', 'spikes', 'Told', 'told_lately', 'present', 'first_rows', 'falls', 'against_chance', 'try_all',
+           'fire']
 
 # %% ../nbs/47_promotions.ipynb #874f1a5d
 from datetime import datetime
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from .afterwards import MOST, ahead
-from .evidence import Finding, after_costs, finding, probability_of, tried_frame
+from .evidence import NOTHING, Finding, after_costs, finding, probability_of, tried_frame
 from .evidence import where_it_failed
 from .field import PUSH, Field, standardised, time_ahead
 from .nulls import p_values, shift_events, studentised
@@ -170,11 +170,6 @@ def _row(
             "adversarial": True,
         },
     }
-
-
-NOTHING: dict[str, Any] = dict.fromkeys(
-    "kind key leader followers statistic effect effect_net n p null detail".split(), []
-)
 
 # %% ../nbs/47_promotions.ipynb #fea60051
 def try_all(

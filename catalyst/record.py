@@ -19,6 +19,7 @@ import pandas as pd
 from .clock import Session, aware, get_session
 from .core import UnavailableError
 from .dims import securities
+from .found import Found, read_found
 from .history import read_bars
 from .sources import source_table
 from .strength import known_terms
@@ -69,6 +70,7 @@ class Day:
     stories: pd.DataFrame  # As from `strength.terms`, with symbol; one row a story, strongest first
     sources: pd.DataFrame  # As from `source_table`, of a week
     news_error: str | None  # Why the news is unknown; null: it is known
+    found: Found  # What discovery tried, believed and foretold in this session
 
 # %% ../nbs/78_record.ipynb #eddfe7a9
 _QUERIES = {  # Field of `Day` to its query
@@ -219,6 +221,7 @@ def read_day(
     found |= {name: of(read) for name, read in _TABLES.items()}
     found["stories"], found["news_error"] = read_stories_of(store, asof)
     found["sources"] = source_table(store, asof, days=7)
+    found["found"] = read_found(store, asof, cycle["world"], session.starts)
     return Day(
         cycle, session, asof, scans=scans, fills=fills, positions=positions, bars=bars, previous=previous,
         profit=profit_path(fills, bars), measured=_measured(store, session.starts, asof, timeframe), **found,

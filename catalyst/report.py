@@ -22,6 +22,7 @@ import pandas as pd
 from .cards import candidates_section
 from .core import UnavailableError
 from .figures import profit_chart
+from .findingpage import findings_section
 from catalyst.markup import (
     Html,
     clip,
@@ -89,6 +90,7 @@ def tiles(
 SECTIONS = {
     "funnel": "The funnel",
     "news": "News",
+    "discoveries": "Discoveries",
     "candidates": "Candidates",
     "decisions": "Orders and approvals",
     "positions": "Positions",
@@ -252,6 +254,7 @@ def foot(
 _WRITERS: dict[str, Callable[[Day], Iterable[Html]]] = {
     "funnel": funnel_section,
     "news": news_section,
+    "discoveries": findings_section,
     "candidates": candidates_section,
     "decisions": orders_section,
     "positions": positions_section,

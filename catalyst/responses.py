@@ -7,8 +7,8 @@ gap closes is a question about the past, asked of all cases at once, because a s
 
 # %% auto #0
 __all__ = ['VERSION', 'DRAWS', 'FEWEST', 'SPANS', 'STRONG', 'CLEAR', 'WEAK', 'LITTLE', 'ANSWER', 'MUCH', 'STILL', 'LOWEST',
-           'MODES', 'WEEK', 'SOME', 'NOTHING', 'FRESH', 'Present', 'Cases', 'disagreements', 'answers', 'dealt_signs',
-           'groups', 'try_news', 'try_breaks', 'try_all', 'fire']
+           'MODES', 'WEEK', 'SOME', 'FRESH', 'Present', 'Cases', 'disagreements', 'answers', 'dealt_signs', 'groups',
+           'try_news', 'try_breaks', 'try_all', 'fire']
 
 # %% ../nbs/47_responses.ipynb #dd9703de
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from .afterwards import MOST, against_market, ahead, in_units
-from .evidence import Finding, after_costs, finding, probability_of, tried_frame
+from .evidence import NOTHING, Finding, after_costs, finding, probability_of, tried_frame
 from .evidence import where_it_failed
 from .field import Field, standardised, time_ahead
 from .nulls import p_values, permute_labels, shift_events, studentised
@@ -167,11 +167,6 @@ def _news_row(
         "failed_where": where_it_failed(gain, when, sessions),
         "detail": {"mode": mode, "about": about, "hits": int((gain > 0).sum())},
     }
-
-
-NOTHING: dict[str, Any] = dict.fromkeys(
-    "kind key leader followers statistic effect effect_net n p null detail".split(), []
-)
 
 # %% ../nbs/47_responses.ipynb #0c090b04
 def try_news(

@@ -27,8 +27,8 @@ _TIERS = {  # Tier: its tables
     "daily": "security_data_daily",
     "bars": "trading_history bar_feeds corporate_actions",
     "news": "news_sources source_reliability news_stories news_revisions news_sentiment news_links news_membership news_clock_audits news_impacts news_impact_tries",
-    "analysis": "technical_indicators pattern_analysis scan_results sector_correlations security_correlations ml_pattern_discoveries calibrations",
-    "trading": "trading_cycles signals risk_parameters risk_approvals risk_events daily_risk_metrics risk_states security_halts positions orders order_events fills foreign_positions foreign_fills cash_marks",
+    "analysis": "technical_indicators pattern_analysis scan_results sector_correlations security_correlations ml_pattern_discoveries discovery_runs discovery_tried ml_models ml_folds calibrations",
+    "trading": "trading_cycles signals risk_parameters risk_approvals risk_events daily_risk_metrics risk_states security_halts positions orders order_events fills foreign_positions foreign_fills cash_marks equity_marks cash_charges home_accounts",
     "runs": "runs workflow_log service_health configuration configuration_history alerts ageing_log storage_log tracking_metrics quarantine paces schema_migrations",
     "reference": "securities sectors exchange_days time_dimension security_tracking_state economic_indicators security_fundamentals",
 }

@@ -13,7 +13,7 @@ __all__ = ['STATE_COLUMNS', 'POINT_COLUMNS', 'POINT_FEATURES', 'empty_state', 'i
 
 # %% ../nbs/40_track.ipynb #435b57f7
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -213,13 +213,15 @@ def due(
 
 # %% ../nbs/40_track.ipynb #2c5ca641
 def newest_quotes(
-    quotes: pd.DataFrame | None,  # security_id, bid, ask (dollars), ts; null: the feed has none
-    asof: datetime,  # Later quotes do not exist
+    quotes: pd.DataFrame
+    | None,  # security_id, bid, ask (dollars), ts; `attrs["known_at"]`; null: the feed has none
+    asof: datetime,  # Later quotes do not exist, unless the feed says that it was read later
 ) -> dict[int, dict] | None:  # By security_id: its last quote; null: the feed has none
     "One quote per security"
     if quotes is None:
         return None
-    told = quotes[quotes["ts"] <= asof].sort_values("ts", kind="stable")
+    known_at = max(asof, quotes.attrs.get("known_at", asof))
+    told = quotes[quotes["ts"] <= known_at].sort_values("ts", kind="stable")
     rows = told.drop_duplicates("security_id", keep="last").to_dict("records")
     return {r["security_id"]: {k: known(r[k]) for k in ("bid", "ask", "ts")} for r in rows}
 
@@ -239,7 +241,8 @@ def quote_of(
         return none(f"quote is {age:.0f} minutes old, limit {config.max_bar_age_minutes:g}")
     if bid is None or ask is None or not 0 < bid <= ask:
         return none(f"quote is unusable: bid {bid}, ask {ask}")
-    return {"bid": bid, "ask": ask, "spread": 2 * (ask - bid) / (ask + bid), "null_reason": {}}
+    spread = 2 * (ask - bid) / (ask + bid)
+    return {"bid": bid, "ask": ask, "spread": spread, "ts": quote["ts"], "null_reason": {}}
 
 # %% ../nbs/40_track.ipynb #ce457f2a
 POINT_FEATURES = (
@@ -279,7 +282,8 @@ def point(
     if mentions is None:
         reasons["news_mentions"] = "news unavailable"
     quoted = {k: quote.get(k) for k in ("bid", "ask", "spread")}
-    stamp = {"security_id": sid, "time_id": int(asof.timestamp()), "collected_at": asof}
+    seen = max(asof, quote.get("ts") or asof)  # What a live feed told after the slot
+    stamp = {"security_id": sid, "time_id": int(asof.timestamp()), "collected_at": seen}
     stamp |= {"bar_time_id": int(row["bar_ts"].timestamp())}
     return (
         stamp
@@ -300,7 +304,7 @@ def remember(
     flat = last is not None and abs(price / last - 1) < config.flat_move
     return {
         **row,
-        "last_collected_at": seen["collected_at"],
+        "last_collected_at": datetime.fromtimestamp(seen["time_id"], UTC),  # The slot
         "data_points_collected": row["data_points_collected"] + 1,
         "flatline_periods": row["flatline_periods"] + 1 if flat else 0,
         "price_volatility": seen["volatility_15min"],

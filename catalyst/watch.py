@@ -22,9 +22,8 @@ from .core import SIGN, OrderPurpose, PositionSide, bad, word
 from .exits import close_position, guard, last_prices, scale_out
 from .ports import Broker
 from .account import holdings
-from .reconcile import unended
 from .store import Store
-from .held import LIVE, open_positions
+from .held import LIVE, open_positions, unended
 from .trade import acting, alarm, cancel_order
 
 # %% ../nbs/64_watch.ipynb #ca9e2f7d
@@ -38,11 +37,12 @@ def _gain(position: dict[str, Any], price: Decimal | None) -> Decimal | None:
 # %% ../nbs/64_watch.ipynb #ea8aa54e
 def mark(
     store: Store,  # Where
-    prices: dict[
-        str, Decimal | None
-    ],  # Symbol to last price in dollars, of all positions at the broker
+    prices: dict[str, Decimal | None]
+    | None,  # Symbol to last price in dollars, of all positions at the broker; null: no answer
 ) -> int:  # Positions marked
     "Last price and unrealised profit of every open position"
+    if prices is None:
+        return 0
     marked = 0
     with store.transaction() as tx:
         rows = tx.rows(
@@ -83,18 +83,20 @@ def must_be_flat(
     return max(asof, coming) > day.closes - timedelta(minutes=config.flat_before_close_minutes)
 
 # %% ../nbs/64_watch.ipynb #4089a5e1
-def _drop_entries(store: Store, broker: Broker, asof: datetime, flat: bool) -> list[str]:
-    "Cancel entries that are too old, half filled, or too late in the day"
-    dropped = []
+def _drop_entries(store: Store, broker: Broker, asof: datetime, flat: bool, watch: Watch) -> None:
+    "Cancel entries that are too old, half filled, or too late in the day; an alarm for what stays"
     for row in unended(store):
         alive = row["status"] in LIVE and not row["ended_at"] and asof >= row["intended_at"]
         if row["purpose"] != OrderPurpose.ENTRY or not alive:
             continue
         old = row["signal_expires_at"] is not None and asof >= row["signal_expires_at"]
         if old or flat or row["filled_quantity"] > 0:
-            cancel_order(store, broker, row["order_id"], asof)
-            dropped.append(row["symbol"])
-    return dropped
+            if cancel_order(store, broker, row["order_id"], asof):
+                watch.cancelled.append(row["symbol"])
+                continue
+            text = f"{row['symbol']}: the end of an entry is not confirmed"
+            alarm(store, row, "entry_stuck", text, asof, action="every pass asks again")
+            watch.alarms.append(row["symbol"])
 
 # %% ../nbs/64_watch.ipynb #3b867a13
 def _left_over(store: Store, asof: datetime, config: Config) -> list[str]:
@@ -212,12 +214,13 @@ def monitor(
     asof = aware(asof, "asof")
     flat, watch = must_be_flat(asof, config, next_pass), Watch(asof)
     with acting(store):
-        watch.cancelled = _drop_entries(store, broker, asof, flat)
+        _drop_entries(store, broker, asof, flat, watch)
         prices = last_prices(broker)
         watch.marked = mark(store, prices)
-        _reduce(store, broker, prices, config, flat, watch)
-        done = guard(store, broker, asof)
-        watch.protected, watch.alarms = done.protected, done.alarms
-        watch.alarms += _left_over(store, asof, config)
+        _reduce(store, broker, prices or {}, config, flat, watch)
+        done = guard(store, broker, asof, prices)
+        watch.protected = done.protected
+        watch.closing |= done.closing
+        watch.alarms += [*done.alarms, *_left_over(store, asof, config)]
         write_metrics(store, cycle_id, asof, config)
     return watch

@@ -46,9 +46,11 @@ left join news_sentiment n on n.news_id = g.news_id
 left join news_stories st on st.story_id = coalesce(g.story_id, n.story_id)
 left join news_sources src on src.source_id = n.source_id;
 
--- One row per bar with what was known when the bar became available, and nothing later.
+-- One row per bar with what was known when the bar became available, and nothing later. A value that was not computed then is null: the VWAP of
+-- a bar is not that of its session. Of an item the newest version counts that had been received, and it counts once; a version that dropped a
+-- security takes the item away from it.
 create view v_ml_features as
-select h.security_id, h.time_id, h.timeframe, t.ts, h.available_at, h.close, h.volume, coalesce(i.vwap, h.vwap) as vwap,
+select h.security_id, h.time_id, h.timeframe, t.ts, h.available_at, h.close, h.volume, i.vwap,
        i.rsi_14, i.macd, i.vpoc, i.bid_ask_spread, i.order_flow_imbalance, i.unusual_volume_flag,
        c.sector_relative_strength, c.sector_rank, c.correlation_spy, c.beta_spy,
        vix.value as vix_level, dff.value as fed_funds_rate,
@@ -68,9 +70,11 @@ left join lateral (
     order by e.day desc, e.available_at desc limit 1) dff on true
 left join lateral (
     select count(*) as news_count_1h, max(catalyst_strength) as max_catalyst_strength, avg(tone) as avg_tone
-    from news_sentiment s
+    from news_sentiment s join news_revisions r using (revision_id)
     where s.security_id = h.security_id and s.received_at <= h.available_at
-      and s.received_at > h.available_at - interval '1 hour') n on true
+      and s.received_at > h.available_at - interval '1 hour'
+      and not exists (select from news_revisions v where v.feed = r.feed and v.item_id = r.item_id and v.received_at <= h.available_at
+                      and (v.received_at, v.revision_id) > (r.received_at, r.revision_id))) n on true
 where h.timeframe in ('5min', '15min', '1hour');
 
 create view v_securities_latest as

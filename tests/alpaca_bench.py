@@ -46,6 +46,7 @@ from alpaca_books import (
     PAGED,
     PLACES,
     SPANS,
+    TICKER,
     Books,
     Faults,
     No,
@@ -178,13 +179,19 @@ class Rest:
     def list_assets(self, asked):
         wanted = asked.query.get("status", "active"), asked.query.get("asset_class", "us_equity")
         rows = [a for a in self.books.assets.values() if (a["status"], a["class"]) == wanted]
-        return 200, rows
+        return 200, [self.borrow(a) for a in rows]
+
+    def borrow(self, asset):
+        "An asset with what can be borrowed of it at the moment"
+        if asset["symbol"] not in self.faults.hard_to_borrow:
+            return asset
+        return asset | {"easy_to_borrow": False, "borrow_status": "hard_to_borrow"}
 
     def one_asset(self, asked, name):
         found = [a for a in self.books.assets.values() if name in (a["symbol"], a["id"])]
         if not found:
             raise No(404, f"asset not found for {name}", 40410000)
-        return 200, found[0]
+        return 200, self.borrow(found[0])
 
     # -- orders
 
@@ -232,7 +239,8 @@ class Rest:
                 rows = [o for o in rows if keep(place(o), edge)]
         rows = sorted(rows, key=place, reverse=q.get("direction", "desc") == "desc")
         rows = rows[: max(1, min(500, int(q.get("limit", 50))))]
-        return 200, [o.raw(nested) for o in rows]
+        strange = self.books.strange if status == "all" and not q.get("after_order_id") else []
+        return 200, [o.raw(nested) for o in rows] + strange
 
     def find(self, name):
         o = self.books.orders.get(name)
@@ -292,7 +300,8 @@ class Rest:
         }  # fmt: skip
 
     def list_positions(self, asked):
-        return 200, [self.position(s, *p) for s, p in self.books.held().items()]
+        average = self.books.average
+        return 200, [self.position(s, p[0], average(s)) for s, p in self.books.held().items()]
 
     def owned(self, name):
         for s, p in self.books.held().items():
@@ -302,7 +311,7 @@ class Rest:
 
     def one_position(self, asked, name):
         s, p = self.owned(name)
-        return 200, self.position(s, *p)
+        return 200, self.position(s, p[0], self.books.average(s))
 
     def close(self, symbol, shares, qty=None):
         side = "sell" if shares > 0 else "buy"
@@ -336,7 +345,8 @@ class Rest:
 
     def activities(self, asked, kind="FILL"):
         q, rows = asked.query, []
-        kinds = q.get("activity_types", kind)
+        kinds = q.get("activity_types", kind).split(",")
+        rows += [(at, row) for at, row in self.books.charges if row["activity_type"] in kinds]
         for o, f in self.books.fills if "FILL" in kinds else ():
             at = f["at"].astimezone(NEW_YORK)
             rows.append((f["at"], {
@@ -416,7 +426,13 @@ class Rest:
 
     def symbols(self, asked):
         names = [s for s in asked.query.get("symbols", "").split(",") if s]
+        self.readable(names)
         return names or self.books.no(400, "symbols is required")
+
+    def readable(self, names):
+        "One name that is none fails the whole question"
+        for s in names:
+            TICKER.fullmatch(s) or self.books.no(400, f"invalid symbol: {s}")
 
     def free(self, asked, end):
         if asked.query.get("feed", "sip") not in (
@@ -525,6 +541,7 @@ class Rest:
         start = instant(q["start"]) if q.get("start") else b.now - timedelta(7)
         end = instant(q["end"]) if q.get("end") else b.now
         wanted = set(q["symbols"].split(",")) if q.get("symbols") else None
+        self.readable(sorted(wanted or ()))
         rows = [n for n in b.news(start - timedelta(3), b.now) if start <= n["updated_at"] <= end]
         rows = [n for n in rows if wanted is None or wanted & set(n["symbols"])]
         rows.sort(key=lambda n: (n["updated_at"], n["id"]), reverse=q.get("sort", "desc") == "desc")
@@ -1033,6 +1050,8 @@ class Streams:
             return line.out.put([self.wrong(401, "not authenticated")])
         if action not in ("subscribe", "unsubscribe"):
             return line.out.put([self.wrong(400, "invalid syntax")])
+        if self.faults.refuse_statuses and m.get("statuses"):
+            return line.out.put([self.wrong(410, "invalid subscribe action for this feed")])
         for channel, names in m.items():
             if channel != "action":
                 change = (
@@ -1196,6 +1215,7 @@ class Bench:
             ]
             return {
                 "now": stamp(b.now), "start_cash": text(b.start_cash), "cash": text(b.cash), "equity": text(b.money()["equity"]),
+                "charges": text(sum((Decimal(row["net_amount"]) for _, row in b.charges), Decimal(0))),
                 "orders": orders, "fills": fills, "positions": positions, "faults": dict(self.faults.seen),
                 "requests": dict(Counter(a.route for a in self.asked)),
                 "streams": dict(Counter(x.place for x in self.streams.lines if x.ready)),

@@ -5,11 +5,14 @@ while the market is closed, and never a fill (5); a DELETE only asks (5); exits 
 *completely* filled, the target `new`, the stop `held` (6); one canceled order cancels its group, and what was filled of the entry is
 bare (6); a triggered stop makes the target `replaced`, a filled target cancels the stop without an event (6); held legs are not in
 `status=open` (6); names are unique for ever (4); look-up by client id brings no legs (6); size is ignored, wash trades are
-refused, shares are held once for a pair (5, 7). Ids follow from names and fills from bars: the same questions give the same books.
+refused, shares are held once for a pair (5, 7); a buy stop is a stop-limit 4% (below $50) or 2.5% above its stop, so that a gap over it
+leaves it alive (6); fees are taken from the cash after the close, as activities of their own; the average price of what was held over a
+night is that of the shares that are left, first in, first out. Ids follow from names and fills from bars: the same questions give the same books.
 """
 
 import fnmatch
 import hashlib
+import re
 import threading
 import uuid
 from collections import Counter
@@ -46,6 +49,8 @@ SPANS = {
 SPANS |= {"60Min": SPANS["1Hour"], "1T": SPANS["1Min"], "15T": SPANS["15Min"], "1D": SPANS["1Day"]}
 MINUTES = {t: m for t, m in SPANS.values()}
 ENDED = {"filled", "canceled", "expired", "rejected", "replaced"}
+TICKER = re.compile(r"[A-Z]+(\.[A-Z]+)?")  # What the service calls a symbol
+SEC_FEE, TAF = Decimal("0.0000278"), Decimal("0.000166")  # Of what a sale brings; per share sold
 NGINX = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
 
 
@@ -121,6 +126,8 @@ class Faults:
     clock_off: float = 0.0  # Seconds that /v2/clock is ahead
     live_account: bool = False  # The account's number is not one of a paper account
     blocked: bool = False  # The account may not trade
+    hard_to_borrow: set[str] = field(default_factory=set)  # Symbols that cannot be sold short
+    refuse_statuses: bool = False  # A message that asks for trading statuses is refused as a whole
     mute: set[str] = field(default_factory=set)  # Of "trade", "data", "news": connected and silent
     cancel_lag: int = 0  # Look-ups that still say pending_cancel
     invisible: int = 0  # Look-ups that answer 404 for a new order
@@ -199,7 +206,9 @@ class Faults:
             if name == "rates":
                 for rate in value:
                     self._known(rate.partition("@")[0])
-            setattr(self, name, set(value) if name in ("halted", "mute") else value)
+            setattr(
+                self, name, set(value) if name in ("halted", "mute", "hard_to_borrow") else value
+            )
 
 
 # ---------------------------------------------------------------- books
@@ -254,12 +263,22 @@ class Order:
         top = self.parent or self
         return [top, *top.legs]
 
+    @property
+    def fence(self):
+        "The limit that a buy stop is sent with"
+        if self.kind != OrderType.STOP or self.side != Side.BUY:
+            return None
+        return (self.stop * Decimal("1.04" if self.stop < 50 else "1.025")).quantize(
+            Decimal("0.01")
+        )
+
     def record(self):
         "For the matching"
-        waiting = self.kind == OrderType.STOP_LIMIT and not self.triggered
+        kind = OrderType.STOP_LIMIT if self.fence else self.kind
+        waiting = kind == OrderType.STOP_LIMIT and not self.triggered
         return BrokerOrder(
-            self.id, self.client_order_id, self.symbol, self.side, self.kind, OrderClass.SIMPLE, TimeInForce.GTC, self.qty,
-            self.limit, self.stop, OrderStatus.HELD if waiting else OrderStatus.ACCEPTED, self.filled, self.average,
+            self.id, self.client_order_id, self.symbol, self.side, kind, OrderClass.SIMPLE, TimeInForce.GTC, self.qty,
+            self.fence or self.limit, self.stop, OrderStatus.HELD if waiting else OrderStatus.ACCEPTED, self.filled, self.average,
             self.live_from, None, trail_price=self.trail,
         )  # fmt: skip
 
@@ -292,6 +311,7 @@ class Books:
         self.start_cash = self.cash = Decimal(str(cash))
         self.lock, self.publish = threading.RLock(), lambda place, message: None
         self.orders, self.by_name, self.fills, self.waiting, self._held = {}, {}, [], [], (0, {})
+        self.charges, self.strange = [], []  # Fees and the like; orders of no equity, as JSON
         self.ticks, self._frame_of, self._prices = 0, timeframe, {}
         self.listening = lambda: set()  # Symbols whose bars are streamed; None among them: all
         self.reading = lambda: False  # Whether somebody hears news
@@ -356,6 +376,52 @@ class Books:
             told = ((o.symbol, o.side, f["qty"], f["price"]) for o, f in self.fills)
             self._held = (len(self.fills), net_positions(told))
         return dict(self._held[1])
+
+    def average(self, symbol):
+        "As positions tell it: weighted over a day, first in first out over the nights before"
+        shares, plain = self.held()[symbol]
+        told = [(o, f) for o, f in self.fills if o.symbol == symbol]
+        if all(
+            f["at"].astimezone(NEW_YORK).date() == self.now.astimezone(NEW_YORK).date()
+            for _, f in told
+        ):
+            return plain
+        lots = []  # Signed shares and price, the oldest first
+        for o, f in told:
+            left = DIRECTION[o.side] * f["qty"]
+            while left and lots and lots[0][0] * left < 0:
+                gone = min(abs(left), abs(lots[0][0])) * (1 if left > 0 else -1)
+                left, lots[0] = left - gone, (lots[0][0] + gone, lots[0][1])
+                lots = lots[lots[0][0] == 0 :]
+            lots += [(left, f["price"])] if left else []
+        return (sum(q * p for q, p in lots) / shares).quantize(Decimal("0.0001"))
+
+    def charge(self, kind, amount, text):
+        "Take or give money that no execution explains; an activity of its own"
+        self.cash += amount
+        n = len(self.charges)
+        row = {
+            "activity_type": kind,
+            "net_amount": str(amount),
+            "description": text,
+            "status": "executed",
+        }
+        row |= {"date": str(self.now.astimezone(NEW_YORK).date()), "created_at": stamp(self.now)}
+        at = self.now.astimezone(NEW_YORK)
+        row["id"] = f"{at:%Y%m%d%H%M%S}000::{uid('charge', n)}"
+        self.charges.append((self.now, row))
+
+    def take_fees(self, day):
+        "What the regulators take of the sales of a day, after it"
+        sold = [
+            f for o, f in self.fills if o.side == Side.SELL and day.opens <= f["at"] <= day.closes
+        ]
+        cents = lambda fee: -fee.quantize(Decimal("0.01"), rounding="ROUND_UP")
+        if sold:
+            worth = sum(f["qty"] * f["price"] for f in sold)
+            self.charge("FEE", cents(worth * SEC_FEE), f"REG fee for proceed of ${worth:.2f}")
+            shares = sum(f["qty"] for f in sold)
+            self.charge("FEE", cents(shares * TAF), f"TAF fee for {shares} shares")
 
     def claimed(self, symbol, side):
         "Shares that resting orders have claimed; a pair claims them once"
@@ -585,6 +651,8 @@ class Books:
                     available=text(free), existing_qty=text(abs(shares)), held_for_orders=text(claimed), symbol=o.symbol,
                 )  # fmt: skip
             return
+        if o.side == Side.SELL and o.symbol in self.faults.hard_to_borrow:
+            raise No(422, f'asset "{o.symbol}" cannot be sold short', 42210000)
         if o.side == Side.SELL and o.qty != int(o.qty):
             raise No(422, "fractional orders cannot be sold short", 42210000)
         needs, power = (
@@ -815,12 +883,14 @@ class Books:
             return
         seen = o.record()
         if got := match(seen, bar, self.config):
+            o.triggered = o.triggered or bool(o.fence)
             return self.hit(o, *got, bar.end)
         best, worst = (bar.low, bar.high) if o.side == Side.BUY else (bar.high, bar.low)
         if o.trail:
             o.stop = trailed(trailed(seen, bar.open), best).stop_price
         d = DIRECTION[o.side]
-        if o.kind == OrderType.STOP_LIMIT and not o.triggered and worst * d >= o.stop * d:
+        waits = (o.kind == OrderType.STOP_LIMIT or o.fence) and not o.triggered
+        if waits and worst * d >= o.stop * d:
             o.triggered = True
             self.take_over(o, bar.end)
             self.event(o, "new" if o.status == "held" else None, status="new", at=bar.end)
@@ -853,7 +923,7 @@ class Books:
             return
         bars, news, i = self.between(to), self.news(self.now, to) if self.reading() else [], 0
         days = sessions_between((self.now - timedelta(1)).date(), (to + timedelta(1)).date())
-        marks = {t for s in days for t in (s.opens, s.closes) if self.now < t <= to}
+        marks = {t for s in days for t in (s.opens, s.closes, s.ends) if self.now < t <= to}
         marks |= {b.known_at for b, _ in bars} | {n["received_at"] for n in news} | {to}
         for at in sorted(marks):
             self.now, self._prices = at, {}
@@ -878,6 +948,8 @@ class Books:
                 if o.status == "accepted":
                     o.live_from = at
                     self.event(o, "new", status="new")
+        for s in [s for s in days if s.ends == at]:
+            self.take_fees(s)
         if any(s.closes == at for s in days):
             for o in list(self.orders.values()):
                 if not o.ended and o.tif == "day" and day_end(o.created) <= at:

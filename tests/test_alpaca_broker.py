@@ -258,12 +258,18 @@ def test_guard_08_silence_before_the_order_is_in_is_silence_too(kind):
 
 
 @pytest.mark.parametrize("kind", ["429", "429_bare"])
-def test_a_pace_that_is_refused_is_a_no(kind):
-    with bench(Faults().next(kind, "orders.post")) as b:
+def test_a_pace_that_is_refused_is_silence_and_no_word_about_the_order(kind):
+    with bench(Faults().next(kind, "orders.post").next(kind, "orders.cancel")) as b:
         broker = broker_of(b)
-        with pytest.raises(Refused, match="rate limit exceeded"):
+        with pytest.raises(Unanswered, match="429.*rate limit exceeded"):
             broker.submit(order())
-        assert len(posts(b)) == 1 and broker.submit(order()).quantity == 10
+        assert len(posts(b)) == 1 and broker.order_by_client_id("c-1") is None
+        sent = broker.submit(order())
+        with pytest.raises(
+            Unanswered, match="429"
+        ):  # A refused cancel says that an order has ended
+            broker.cancel(sent.broker_order_id)
+        assert sent.quantity == 10 and not broker.order_by_client_id("c-1").ended
 
 
 def test_unknown_words_in_a_reply_do_not_hide_the_order():
@@ -484,7 +490,7 @@ def test_a_read_outlasts_a_failure_and_a_send_is_never_repeated(kind):
         broker = broker_of(b)
         name = broker.submit(order()).broker_order_id
         assert len(broker.orders()) == 1
-        with pytest.raises(Refused if kind == "429_bare" else Unanswered):
+        with pytest.raises(Unanswered):
             broker.cancel(name)
         asked = [(a.method, a.path) for a in b.asked]
     assert (
@@ -532,6 +538,60 @@ def test_a_cancel_asks_and_an_ended_order_refuses():
             one_line(e)
         asked = [a.path for a in b.asked if a.method == "DELETE"]
     assert len(asked) == 4 and all(p.startswith("/v2/orders/") for p in asked), asked
+
+
+SPREAD = {
+    "id": "m-1",
+    "client_order_id": "m-1",
+    "order_class": "mleg",
+    "symbol": None,
+    "side": None,
+    "qty": "1",
+}
+SPREAD |= {"submitted_at": "2025-08-13T14:00:30Z", "status": "new", "filled_qty": "0", "legs": [{"symbol": "AAPL250815C00175000"}]}  # fmt: skip
+
+
+def test_orders_for_options_and_coins_do_not_hide_those_for_shares():
+    "An order of several legs has no symbol; the whole list was unreadable, and nothing was reconciled"
+    with bench() as b:
+        broker = broker_of(b)
+        broker.submit(order())
+        b.books.strange = [
+            SPREAD,
+            order_of_coins := SPREAD | {"id": "m-2", "order_class": "", "asset_class": "crypto"},
+        ]
+        assert [o.client_order_id for o in broker.orders(AT)] == ["c-1"]
+        assert broker.left_out == {SPREAD["id"], order_of_coins["id"]}
+
+
+class Spreads(Many):
+    "A first page that holds nothing else"
+
+    def order(self, i):
+        return super().order(i) | ({"order_class": "mleg", "symbol": None} if i < 600 else {})
+
+
+def test_a_page_of_such_orders_is_not_the_last():
+    with Loopback(Spreads(orders=700)) as server:
+        names = [o.client_order_id for o in AlpacaBroker(alpaca_at(server.url)).orders()]
+    assert names == [f"c-{i:04}" for i in range(600, 700)]
+
+
+def test_fees_are_taken_after_the_close_and_told_as_charges():
+    with bench() as b:
+        broker = broker_of(b)
+        broker.submit(order(quantity=Decimal(200)))
+        broker.advance(AT + timedelta(minutes=3))
+        sell = dict(side=Side.SELL, order_type=OrderType.MARKET, limit_price=None)
+        broker.submit(order("out", quantity=Decimal(200), **sell))
+        broker.advance(AT + timedelta(minutes=5))
+        cash = broker.account().cash
+        assert broker.charges(AT) == []
+        broker.advance(AT.replace(hour=23, minute=59) + timedelta(hours=1))
+        told = broker.charges(AT)
+        assert [(c.kind, c.day) for c in told] == [("FEE", "2025-08-13")] * 2
+        assert broker.account().cash - cash == sum(c.amount for c in told) == Decimal("-1.02")
+        assert broker.charges(AT + timedelta(days=2)) == []
 
 
 def test_unknown_words_do_not_lose_the_list():

@@ -6,11 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from alpaca_bench import Bench, Faults, Tape
-from catalyst.alpaca_api import Alpaca, Hosts, connect
+from catalyst.alpaca_api import Alpaca, Denied, Hosts, connect
 from catalyst.alpaca_feed import AlpacaFeed, session_of_row
 from catalyst.clock import ReplayClock, get_session
+from catalyst.config import Config
 from catalyst.core import InputError, Secret, Timeframe, UnavailableError
 from catalyst.ports import ASSET_COLUMNS, BAR_COLUMNS, NEWS_COLUMNS, QUOTE_COLUMNS, Feed
+from catalyst.track import POINT_FEATURES, newest_quotes, point, quote_of
 from loopback import SPECS, Answer, Loopback, Service
 
 AT = datetime(2025, 8, 13, 14, tzinfo=UTC)
@@ -86,6 +88,8 @@ class Paged(Service):
         self.asked.append(asked)
         if asked.path == "/v2/account":
             return Answer(200, {"account_number": "PA3PAGED"})
+        if asked.path == "/v2/assets":
+            return Answer(200, [{"symbol": s} for s in sorted({s for s, _ in self.rows})])
         wanted = asked.query["symbols"].split(",")
         rows = [(s, b) for s, b in self.rows if s in (*wanted, "EVIL")]
         token = asked.query.get("page_token", "")
@@ -122,19 +126,20 @@ def ask(feed, minutes=60):
 
 
 def test_trap_22_all_pages_of_all_symbols():
-    names = [f"S{i:03d}" for i in range(150)]
+    names = [f"S{chr(65 + i // 26)}{chr(65 + i % 26)}" for i in range(150)]
     rows = [(s, bar(m)) for s in names for m in range(3)]
     with Loopback(Paged(rows, size=100)) as server:
         got = ask(feed_at(server, names))
     assert got.groupby("symbol").size().tolist() == [3] * 150
-    assert {len(a.query["symbols"].split(",")) for a in server.asked} == {100, 50}
+    asked = [a for a in server.asked if a.path == "/v2/stocks/bars"]
+    assert {len(a.query["symbols"].split(",")) for a in asked} == {100, 50}
 
 
 def test_pages_that_do_not_end_end():
     with Loopback(Paged([("AAPL", bar(0))], next_page_token="again")) as server:
         with pytest.raises(UnavailableError, match="offered twice"):
             ask(feed_at(server, ["AAPL"]))
-    assert len(server.asked) == 2
+    assert [a.path for a in server.asked].count("/v2/stocks/bars") == 2
     with Loopback(Paged([("AAPL", bar(0))], next_page_token=7)) as server:
         with pytest.raises(UnavailableError, match="next_page_token"):
             ask(feed_at(server, ["AAPL"]))
@@ -220,6 +225,103 @@ def test_quotes_are_null_where_nobody_bids_and_unknown_where_later():
         got = feed_at(server, ["AAPL"]).quotes(["SPY", "MSFT", "AAPL"], AT + timedelta(seconds=1))
     assert list(got.columns) == QUOTE_COLUMNS and got.symbol.tolist() == ["AAPL"]
     assert got.ask.isna().all() and got.bid.tolist() == [99.5]
+
+
+def at_alpaca(answers, symbols, now):
+    "A feed of the real hosts, whose answers come from a table"
+
+    class Table(Alpaca):
+        def _call(self, service, method, path, data, version):
+            told = answers[path]
+            return told(data) if callable(told) else told
+
+    alpaca = Table(Secret("PK1"), Secret("s"))
+    alpaca.account_number = "PA3TABLE"
+    return AlpacaFeed(alpaca, symbols, ReplayClock(now))
+
+
+def test_a_quote_newer_than_the_slot_is_known_when_it_is_read_and_keeps_its_stamp():
+    "At Alpaca the latest quote is always newer than the slot; the fresh were dropped and the stale kept"
+    at = lambda s: (AT + timedelta(seconds=s)).isoformat().replace("+00:00", "Z")
+    quote = lambda s: {"bp": 100.0, "ap": 100.1, "t": at(s)}
+    told = {"AAPL": quote(18), "MSFT": quote(-7200), "SPY": quote(25)}
+    now = AT + timedelta(seconds=20)
+    feed = at_alpaca({"/stocks/quotes/latest": {"quotes": told}}, ["AAPL"], now)
+    got = feed.quotes(["AAPL", "MSFT", "SPY"], AT)
+    assert got.symbol.tolist() == ["AAPL", "MSFT"]  # What is newer than the reading does not exist
+    assert got.ts.iloc[0] == AT + timedelta(seconds=18) and got.attrs["known_at"] == now
+    ids = got.assign(security_id=[1, 2])
+    live = newest_quotes(ids, AT)
+    assert live[1]["ts"] == AT + timedelta(seconds=18)
+    seen = quote_of(live[1], AT, Config())
+    row = dict.fromkeys((*POINT_FEATURES, "volume", "close"), 1.0) | {
+        "security_id": 1,
+        "bar_ts": AT,
+    }
+    stamped = point(row, seen, None, "high", AT)
+    assert stamped["bid"] == 100.0 and stamped["collected_at"] == live[1]["ts"] > AT
+    ids.attrs.clear()
+    assert 1 not in newest_quotes(ids, AT)  # Who reads as of the slot does not see it
+    assert len(feed.quotes(["AAPL", "SPY"], AT - timedelta(hours=2))) == 0  # The past gets no grace
+
+
+def test_one_symbol_that_alpaca_cannot_read_costs_no_other_its_bars():
+    with bench() as b:
+        feed = feed_of(b, ["AAPL", "BRK-B", "BTC/USD", "A1", "MSFT"])
+        got = feed.bars(None, Timeframe.MIN1, AT, AT + timedelta(minutes=5), b.now)
+        assert sorted(set(got.symbol)) == ["AAPL", "MSFT"] == feed.symbols
+        assert feed.quotes(["AAPL", "BRK-B"], b.now).symbol.tolist() == ["AAPL"]
+        assert len(feed.news(AT, b.now)) == 1
+        with pytest.raises(Denied, match="invalid symbol: BRK-B"):  # What the service says itself
+            feed.alpaca.get("data", "/stocks/quotes/latest", {"symbols": "AAPL,BRK-B"})
+
+
+@pytest.mark.parametrize("wrong", [1, 8, 9])
+def test_a_symbol_that_is_refused_by_name_is_dropped_and_the_rest_asked_for_again(wrong):
+    gone, asked = [f"GONE{c}" for c in "ABCDEFGHI"[:wrong]], []
+
+    def latest(fields):
+        asked.append(fields["symbols"].split(","))
+        if bad := [s for s in asked[-1] if s in gone]:
+            raise Denied(f"alpaca: HTTP 400: invalid symbol: {bad[0]}", 400)
+        return {"quotes": {"AAPL": {"bp": 1, "ap": 2, "t": AT.isoformat()}}}
+
+    feed = at_alpaca({"/stocks/quotes/latest": latest}, ["AAPL"], AT)
+    if wrong > 8:
+        with pytest.raises(UnavailableError, match="more than 8 symbols"):
+            feed.quotes(["AAPL", *gone], AT)
+        return
+    for _ in range(2):
+        assert feed.quotes(["AAPL", *gone], AT).symbol.tolist() == ["AAPL"]
+    assert len(asked) == wrong + 2 and feed.wrong == set(
+        gone
+    )  # The second time nobody asks for them
+
+
+def test_a_refusal_that_names_nobody_stays_one():
+    def latest(fields):
+        raise Denied("alpaca: HTTP 400: invalid feed", 400)
+
+    with pytest.raises(Denied, match="invalid feed"):
+        at_alpaca({"/stocks/quotes/latest": latest}, [], AT).quotes(["AAPL"], AT)
+
+
+def test_the_universe_is_what_alpaca_lists_and_a_list_that_does_not_come_costs_nothing():
+    with bench() as b:
+        feed = feed_of(b, ["AAPL", "MSFT", "ZZZZ"])
+        ask(feed, 3)
+        assert [a.query["symbols"] for a in b.asked if a.route == "bars"] == ["AAPL,MSFT"]
+    with bench(faults=Faults(rates={"503@assets": 1.0})) as b:
+        feed = feed_of(b, ["AAPL", "ZZZZ"], wait=0.001)
+        assert set(ask(feed, 3).symbol) == {"AAPL"}
+
+
+def test_who_can_be_borrowed_is_told_and_the_bench_refuses_the_others():
+    with bench(faults=Faults(hard_to_borrow={"MSFT"})) as b:
+        assert feed_of(b).shortable() == {"AAPL": True, "MSFT": False, "SPY": True}
+        short = {"symbol": "MSFT", "side": "sell", "qty": "1", "type": "market"}
+        with pytest.raises(Denied, match='asset "MSFT" cannot be sold short'):
+            feed_of(b).alpaca.post("trading", "/orders", short | {"time_in_force": "day"})
 
 
 def test_quotes_of_the_bench_are_around_its_prices():

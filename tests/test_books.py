@@ -297,7 +297,8 @@ def test_td06_td08_td14_the_four_invariants_hold_after_an_unreliable_day(
         monitor(w.store, w.paper, CYCLE, w.asof, w.config)
     told = {o.client_order_id: o for o in w.paper.orders()}
     assert report.agrees, report.problems
-    assert gaps(w.store, w.paper.positions()) == price_gaps(w.store, w.paper.positions()) == []
+    assert gaps(w.store, w.paper.positions()) == []
+    assert price_gaps(w.store, w.paper.positions(), w.asof) == ([], [])
     assert (
         profit_gaps(w.store, w.asof) == id_gaps(w.store, told) == []
         and cash_gap(w.store, w.paper.account()) == 0
@@ -336,7 +337,8 @@ class Counted:
         self._broker, self._orders, self.calls = broker, orders, []
 
     def __getattr__(self, name):
-        return lambda *a: (self.calls.append(name), getattr(self._broker, name)(*a))[1]
+        real = getattr(self._broker, name)  # What the broker does not have, this one has not either
+        return lambda *a: (self.calls.append(name), real(*a))[1]
 
     def orders(self, since=None):
         self.calls.append("orders")

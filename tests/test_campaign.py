@@ -54,6 +54,7 @@ TAMPERED = {
     "turned over": lambda s: s["fills"][-1].update(qty="99999"),
     "positions differ": lambda s: s.update(positions=[{"symbol": "ALFA", "qty": "7"}]),
     "bare": lambda s: s.update(positions=[{"symbol": "ALFA", "qty": "7"}]),
+    "not flat": lambda s: s.update(positions=[{"symbol": "ALFA", "qty": "7"}]),
     "cash differs": lambda s: s.update(cash="1"),
     "profit differs": lambda s: s.update(cash="1"),
     "limit": lambda s: [o.update(limit_price="99999") for o in s["orders"]],
@@ -87,6 +88,7 @@ def test_campaign_the_judge_sees_what_is_wrong(peace, kind):
         judge.exits,
         judge.limits,
         judge.profit,
+        judge.flat,
     ):
         try:
             check()

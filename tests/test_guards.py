@@ -110,14 +110,46 @@ def test_guard11_a_slot_that_a_long_run_swallowed_has_failed(scratch, capsys):
     jobs = read_schedule()
     at, _ = next_due(jobs, session.opens + timedelta(minutes=20))
     again, due = next_due(jobs, at)
-    assert _overrun(scratch, settings, jobs, (), at, again - timedelta(seconds=1)) == 0
-    assert _overrun(scratch, settings, jobs, (), at, again) == len(due) > 0
+    assert _overrun(scratch, settings, jobs, (), at, again - timedelta(seconds=1)) == []
+    assert _overrun(scratch, settings, jobs, (), at, again) == due != []
     failed = _failed_runs(scratch, session.day, World.SIMULATED)
     assert len(failed) == len(due) and all(
         "missed: an earlier run lasted" in f["error"] for f in failed
     )
     assert _failed_runs(scratch, session.day, World.REPLAY) == []
     assert capsys.readouterr().out.count("failed: missed") == len(due)
+
+
+def test_guard22_a_swallowed_look_at_what_is_held_is_taken_at_once(scratch, monkeypatch):
+    "The slot of 15:45 was the only one that closes positions, and a run that overran it left them open"
+    import catalyst.day as day
+    from catalyst.clock import ReplayClock
+    from catalyst.core import Settings, World
+
+    session, looks = get_session("2025-08-13"), []
+    late = ReplayClock(session.closes - timedelta(minutes=14, seconds=52))
+
+    def look(store, settings, at, job):
+        looks.append((at, job.notebook))
+        late.move(at + timedelta(minutes=16) if len(looks) == 1 else at)  # the first one is slow
+        return False
+
+    monkeypatch.setattr(day, "_run_due", look)
+    settings, slot = Settings(world=World.SIMULATED), session.closes - timedelta(minutes=30)
+    failed = day._catch_up(scratch, settings, read_schedule(), (), slot, late)
+    first = session.closes - timedelta(minutes=14, seconds=52)
+    assert looks == [(first, "60_monitor"), (first + timedelta(minutes=16), "60_monitor")]
+    assert failed == len(day._failed_runs(scratch, session.day, World.SIMULATED)) > 2
+
+
+def test_guard22_the_last_minutes_are_looked_at_one_by_one():
+    session = get_session("2025-11-28")  # A half day
+    plan = plan_day(read_schedule(), session, ("1min", "15min"))
+    looks = [t for t, job in plan if job.notebook == "60_monitor"]
+    last = [session.closes - timedelta(minutes=m) for m in range(15, -1, -1)]
+    assert [t for t in looks if last[0] <= t <= session.closes] == last
+    slow = [t for t, job in plan_day(read_schedule(), session, ("15min",)) if t in last[1:-1]]
+    assert slow == []  # Without minute bars a day costs what it did
 
 
 def test_guard12_a_step_that_ends_in_a_mistake_of_ours_has_failed(scratch):

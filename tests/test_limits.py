@@ -123,10 +123,13 @@ CASES = {
     "lot": (proposal(quantity=D("49.5")), book()),
     "tradable": (proposal(), book(facts={1: facts(tradable=False)})),
     "not_halted": (proposal(), book(facts={1: facts(halted="news pending")})),
+    "shortable": (proposal(**SHORT), book(facts={1: facts(shortable=False)})),
     "spread": (proposal(), book(facts={1: facts(spread=D("0.011"))})),
     "liquidity": (proposal(), book(facts={1: facts(mean_volume=D(4_999))})),
     "market": (proposal(), book(market_move=D("-0.0301"))),
     "news_coordination": (proposal(coordination=D("0.6")), book()),
+    "on_time": (proposal(), book(late=D(301))),
+    "promotion": (proposal(), book(facts={1: facts(suspect="a promotion is suspected")})),
     "after_open": (
         proposal(decided_at=TEN - HOUR),
         book(
@@ -199,6 +202,23 @@ def test_a_security_that_did_not_trade_has_no_room_and_one_whose_volume_nobody_c
     assert failing(proposal(), book(facts={1: facts(mean_volume=D(0))})) == {"liquidity"}
 
 
+def test_a_quote_that_is_old_says_nothing_of_the_spread():
+    "The last quote of a quiet stock was hours old, and was judged as if it were of now"
+    dear = lambda s: book(facts={1: facts(spread=D("0.05"), quote_at=TEN - timedelta(seconds=s))})
+    assert [failing(proposal(), dear(s)) for s in (-20, 0, 120, 121)] == [{"spread"}] * 3 + [set()]
+    row = verdicts(proposal(), dear(7200))["spread"]
+    assert row.value is None and "7200 s old" in row.note and "limit 120 s" in row.note
+    assert failing(proposal(), dear(121), max_quote_age_seconds=300) == {"spread"}
+
+
+def test_a_short_needs_shares_that_somebody_lends():
+    lent = lambda x: book(facts={1: facts(shortable=x)})
+    assert [failing(proposal(**SHORT), lent(x)) for x in (True, False)] == [set(), {"shortable"}]
+    assert failing(proposal(), lent(False)) == set()  # A purchase borrows nothing
+    row = verdicts(proposal(**SHORT), lent(None))["shortable"]
+    assert row.verdict == "approved" and "not checked" in row.note
+
+
 def test_unknown_sectors_share_one_bucket():
     known = {1: Facts(tradable=True, bar_at=TEN, correlations={2: 0.0})}
     filled = book(holdings=(held(2, proposals.UNCLASSIFIED, 35_000),), facts=known)
@@ -262,9 +282,11 @@ def test_guard_17_every_limit_comes_from_the_registry():
         "positions": {"max_positions": 1},
         "reward_risk": {"min_reward_risk": 50},
         "liquidity": {"max_share_of_volume": 0.0001, "max_position_usd": 1e6},
+        "promotion": {"suspect_size_factor": 0.0},
         "market": {"max_market_move_pct": 0.001},
     }
-    b = book(holdings=(held(),), market_move=D("-0.002"))
+    warned = facts("Information Technology", correlations={2: 0.1}, suspect="pushed")
+    b = book(holdings=(held(),), market_move=D("-0.002"), facts={1: warned})
     for name, values in tight.items():
         assert name in failing(proposal(quantity=D(300)), b, **values)
 

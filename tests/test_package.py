@@ -27,7 +27,7 @@ HEAVY = {
 }
 COMMANDS = [
     [], ["db"], ["db", "init"], ["db", "status"], ["db", "check"], ["db", "url"], ["db", "stop"], ["import"], ["import", "bars"],
-    ["import", "news"], ["config"], ["config", "list"], ["config", "set"], ["day"], ["demo"], ["run"], ["schedule"], ["doctor"], ["lab"],
+    ["import", "news"], ["discover"], ["discover", "show"], ["config"], ["config", "list"], ["config", "set"], ["day"], ["demo"], ["run"], ["schedule"], ["doctor"], ["lab"],
 ]  # fmt: skip
 
 

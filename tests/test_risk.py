@@ -32,7 +32,7 @@ TEN = datetime(2025, 8, 13, 14, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 D = Decimal
 CYCLE = "20250813-replay"
-CHECKS = 30
+CHECKS = 33
 
 
 def proposal(**more):

@@ -49,6 +49,7 @@ class SmallAlpaca:
     def __init__(self):
         self.mute, self.shy, self.refuse = set(), set(), {}  # Names; names; name to 406, 401 or 429
         self.padding = ""  # Before the text of a refusal
+        self.elsewhere, self.halts, self.no_halts = None, [], False  # Where a redirect leads to
         self.open, self.lists, self.attempts = {}, {n: [] for n in NAMES}, dict.fromkeys(NAMES, 0)
         self.server = serve(
             self.talk, "127.0.0.1", 0, process_request=self.hello, close_timeout=0.2
@@ -60,6 +61,10 @@ class SmallAlpaca:
     def hello(self, socket, request):
         name = PATHS[request.path]
         self.attempts[name] += 1
+        if self.elsewhere:
+            sent = socket.respond(HTTPStatus.FOUND, "over there\n")
+            sent.headers["Location"] = self.elsewhere + request.path
+            return sent
         if self.refuse.get(name) == 429:
             return socket.respond(HTTPStatus.TOO_MANY_REQUESTS, "too many connections\n")
 
@@ -105,7 +110,12 @@ class SmallAlpaca:
                     say({"T": "success", "msg": "authenticated"})
                 continue
             had, now = set(self.lists[name]), set(asked.get(name, ()))
-            self.all_halts = asked.get("statuses", ()) == ["*"]
+            if asked.get("statuses") and self.no_halts:
+                say({"T": "error", "code": 410, "msg": "invalid subscribe action for this feed"})
+                continue
+            if asked.get("statuses"):
+                gone, new = set(self.halts), set(asked["statuses"])
+                self.halts = sorted(gone | new if asked["action"] == "subscribe" else gone - new)
             self.lists[name] = sorted(had | now if asked["action"] == "subscribe" else had - now)
             self.open[name] = socket
             if name not in self.mute:
@@ -483,17 +493,44 @@ def test_a_bar_has_its_start_as_an_instant(alpaca):
         assert heard(streams, "bar").payload["ts"] == AT
 
 
-def test_halts_come_with_the_bars_of_all_symbols(alpaca):
+def test_halts_come_with_the_bars_of_the_followed(alpaca):
     with listening(alpaca, ("bars",)) as streams:
         heard(streams, "gap")
-        status = {"T": "s", "S": "ZED", "sm": "Trading Halt", "rc": "T1", "t": AT, "z": "C"}
+        status = {"T": "s", "S": "ACM", "sm": "Trading Halt", "rc": "T1", "t": AT, "z": "C"}
         alpaca.tell("bars", status | {"sc": "H"}, status | {"sc": "I"}, status | {"sc": "T"}, 7)
         told = [heard(streams, "halt").payload for _ in range(2)]
         assert [(t["symbol"], t["halted"], t["since"]) for t in told] == [
-            ("ZED", True, AT),
-            ("ZED", False, AT),
+            ("ACM", True, AT),
+            ("ACM", False, AT),
         ]
-        assert alpaca.all_halts and streams.status()["bars"]["messages"] == 0  # A halt is no bar
+        assert streams.status()["bars"]["messages"] == 0  # A halt is no bar
+        until(lambda: alpaca.halts == ["ACM"])
+        streams.follow(["WDG"])
+        until(lambda: (alpaca.halts, alpaca.lists["bars"]) == (["WDG"], ["WDG"]))
+
+
+def test_statuses_that_are_refused_cost_no_bar(alpaca):
+    "They were asked for in one message with the bars, and for all symbols: refused together"
+    alpaca.no_halts = True
+    with listening(alpaca, ("bars",), ["ACM", "WDG"]) as streams:
+        assert "410" in heard(streams, "error").payload["text"]
+        until(lambda: alpaca.lists["bars"] == ["ACM", "WDG"])
+        alpaca.tell("bars", {**BAR, "t": AT})
+        assert heard(streams, "bar").payload["symbol"] == "ACM"
+        assert streams.status()["bars"]["live"] and alpaca.halts == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trap_26_a_redirect_to_another_host_gets_no_keys(alpaca, name):
+    other = SmallAlpaca()
+    try:
+        alpaca.elsewhere = other.url
+        with listening(alpaca, (name,)) as streams:
+            assert "redirect is no answer" in heard(streams, "error").payload["text"]
+            until(lambda: alpaca.attempts[name] >= 2)  # It is tried again where it was checked
+            assert other.attempts[name] == 0 and not streams.status()[name]["live"]
+    finally:
+        other.close()
 
 
 @pytest.mark.parametrize(

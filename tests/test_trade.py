@@ -57,7 +57,7 @@ TABLES = [
 ]
 
 
-EMPTY = """truncate trading_cycles, risk_events, risk_states, foreign_positions, foreign_fills, cash_marks, paper.accounts
+EMPTY = """truncate trading_cycles, risk_events, risk_states, foreign_positions, foreign_fills, cash_marks, cash_charges, paper.accounts
 restart identity cascade"""
 
 

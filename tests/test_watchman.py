@@ -352,6 +352,21 @@ def test_a_fill_that_an_update_told_is_no_reason_to_doubt(books, desk, monkeypat
     assert not made[0].reopened
 
 
+def test_one_update_and_its_fill_leave_no_doubt_behind(books, desk, monkeypatch):
+    "Nothing follows that could clear a doubt: there must be none"
+    monkeypatch.setattr(room, "GRACE", 0.05)
+    made = []
+    with watchman(desk, streams=lambda inbox: made.append(Still(inbox)) or made[-1]) as w:
+        until(lambda: w.status()["passes"] >= 1)
+        books.fills = 1
+        w.inbox.put(trade())
+        until(lambda: not books.fills)
+        for _ in range(2):  # Two more turns, in which a doubt would have been acted on
+            w.inbox.put(Event("bar", AT, {"symbol": "ACM"}))
+            threading.Event().wait(0.2)
+    assert not made[0].reopened
+
+
 def test_a_halt_that_a_stream_tells_is_written_down_at_once(books, desk):
     told = {"symbol": "AAPL", "since": AT, "halted": True, "reason": "T12"}
     with watchman(desk) as w:
@@ -444,3 +459,31 @@ def test_a_gap_that_cannot_be_filled_stays_owed():
 
 def test_the_followed_are_the_tracked(scratch):
     assert followed(scratch) == sorted(followed(scratch))
+
+
+def test_guard_06_books_of_another_world_are_not_compared_with_alpaca(books):
+    "Simulated positions would all be ghosts, and their stops would be sent to a real account"
+    from catalyst.config import Config
+
+    opened = """insert into trading_cycles (cycle_id, session, world, started_at) values ('c', '2025-08-13', 'replay', :t);
+        insert into positions (position_key, cycle_id, security_id, side, quantity, open_quantity, entry_price, risk_amount, status, opened_at)
+        values ('p', 'c', get_or_create_security('AAPL'), 'long', 100, 100, 175.50, 250, 'open', :t)"""
+    with scratch_store() as store:
+        for sql in opened.split(";"):
+            store.run(sql, t=AT)
+        eyes = room._Eyes(
+            Settings(world=World.ALPACA), store, lambda: None, Config(), ReplayClock(AT)
+        )
+        with pytest.raises(InputError, match="use another --home"):
+            eyes._compare()
+    assert books.asked == []
+
+
+def test_guard_06_a_home_belongs_to_the_first_account_that_it_saw(scratch):
+    from catalyst.worlds import own_account
+
+    own_account(scratch, World.REPLAY, "PA1", AT)
+    own_account(scratch, World.REPLAY, "PA1", AT)
+    with pytest.raises(InputError, match="account: received 'PA2'; allowed: PA1") as told:
+        own_account(scratch, World.REPLAY, "PA2", AT)
+    assert "\n" not in str(told.value)
