@@ -99,7 +99,7 @@ def bar_found(
 
     day = at.astimezone(NEW_YORK).date()
     since = sessions_between(day - timedelta(days=10), day)[-2]
-    bars = AlpacaFeed(alpaca, [symbol]).bars(None, Timeframe.MIN15, since.opens, at, at)
+    bars = AlpacaFeed(alpaca, [symbol]).bars([symbol], Timeframe.MIN15, since.opens, at, at)
     if bars.empty:
         return False, f"no bar of {symbol} since {since.day}"
     b = bars.iloc[-1]
