@@ -1,7 +1,10 @@
 "Tests use a database server of their own, in a folder of their own, and stop it at the end."
 
 import os
+import subprocess
+import sys
 import tempfile
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -19,10 +22,33 @@ if "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = _CODE.name
 
 
+# Files whose tests begin first, one list for each worker's part: what is long waits for nobody, and no part of them is
+# handed to another worker, which would have to make their day anew.
+FIRST = [["test_day.py"], ["test_alpaca_day.py", "test_campaign.py"], ["test_server.py"]]
+COMPILER = pytest.StashKey[subprocess.Popen]()
+COMPILES = "from catalyst.backtest import warm_up; warm_up()"
+
+
+def pytest_collection_modifyitems(items):
+    "Long tests at the beginning of each worker's part"
+    long = [[i for i in items if i.path.name in names] for names in FIRST]
+    rest = [i for i in items if not any(i in own for own in long)]
+    edges = [k * len(items) // len(long) for k in range(len(long) + 1)]
+    cuts = [max(e - sum(map(len, long[:k])), 0) for k, e in enumerate(edges)]
+    cuts = list(accumulate(cuts, max))
+    parts = [own + rest[a:b] for own, a, b in zip(long, cuts, cuts[1:], strict=False)]
+    items[:] = [i for part in parts for i in part]
+
+
 def pytest_sessionstart(session):
     "Scratch databases need not survive a power cut, and disks are slow at promising that they do"
-    if os.environ.get("CATALYST_TEST_DATABASE_URL") or session.config.getoption("numprocesses", 0):
-        return  # A given server is not ours to change; with workers, each has its own
+    if session.config.getoption(
+        "numprocesses", 0
+    ):  # One compiles for all, while the first tests run
+        session.config.stash[COMPILER] = subprocess.Popen([sys.executable, "-c", COMPILES])
+        return  # Each worker has a server of its own
+    if os.environ.get("CATALYST_TEST_DATABASE_URL"):
+        return  # A given server is not ours to change
     from catalyst.server import Server, start_server
     from catalyst.store import connect
 
@@ -34,6 +60,9 @@ def pytest_sessionstart(session):
 
 
 def pytest_sessionfinish(session):
+    if compiler := session.config.stash.get(COMPILER, None):
+        compiler.kill()
+        compiler.wait()
     from catalyst.server import Server, stop_server
 
     stop_server(Server(Path(_HOME.name)))
