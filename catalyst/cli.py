@@ -60,6 +60,8 @@ def day(
         news = _file("--news", a.news) if a.news else None
         settings = replace(settings, replay_bars=_file("--bars", a.bars), replay_news=news)
     last = get_session(a.until) if a.until else session
+    if last.day < session.day:
+        raise bad("--until", a.until, f"a session not before {session.day}")
     told = []
     for each in sessions_between(session.day, last.day):
         if a.resume:

@@ -10,6 +10,7 @@ __all__ = ['discover_now', 'show_discovery', 'show_outcomes', 'learn_now', 'find
 
 # %% ../nbs/82_finder.ipynb #193bc9f9
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import command, now, open_home, show
@@ -36,6 +37,9 @@ def _world(a: argparse.Namespace, store: "Store") -> str:
     from catalyst.core import World, word
 
     told = a.world or load_settings(a.home).world
+    here = [r["world"] for r in store.rows("select distinct world from trading_cycles order by 1")]
+    if told and here and str(told) not in here:
+        raise bad("world", str(told), f"a world of this home: {', '.join(here)}")
     last = told or store.value("select world from discovery_runs order by asof desc limit 1")
     return str(word(World, str(last or "replay")))
 
@@ -65,8 +69,18 @@ def _nearest(run: "Run", names: dict[int, str]) -> str:
     who = ", ".join(map(name, r["followers"][:4])) + (" …" if len(r["followers"]) > 4 else "")
     if pd.notna(r["leader"]):
         who = f"{name(r['leader'])} > {who}"
-    near = f"{r['kind']} {who}: p {r['p']:.2g}, and {r['q']:.2g} after the correction for all of them"  # fmt: skip
+    near = f"{r['kind']} {who}: p {r['p']:.2g}, and {r['q']:.2g} after the correction for all that was tried"  # fmt: skip
+    if r["q"] <= run.level:
+        near += f"; costs leave {r['effect_net']:+.2%} of it"
     return f"nothing was found: {len(tested):,} hypotheses were tested; the nearest is {near}"
+
+
+def _only(run: "Run", kinds: tuple[str, ...]) -> "Run":
+    "The kinds of a run that somebody wants to see; corrected as they were, for all"
+    from dataclasses import replace
+
+    mine = {n: getattr(run, n)[getattr(run, n)["kind"].isin(kinds)] for n in ("tried", "admitted")}
+    return replace(run, kinds=kinds, findings=[f for f in run.findings if f.kind in kinds], **mine)
 
 # %% ../nbs/82_finder.ipynb #99d4846b
 def discover_now(
@@ -79,18 +93,23 @@ def discover_now(
     from catalyst.findings import judge
     from catalyst.workflow import resolve_config
 
+    if a.jobs == 0:
+        raise bad("--jobs", 0, "a number of processes, or -1 for all cores")
     asof, kinds, store = _asof(a), wanted(a.kind or None), open_home(a)
     world, config = _world(a, store), resolve_config(store, load_settings(a.home).home)
     judged = judge(store, asof, world)
-    found = look_across(store, asof, world, config, kinds, jobs=a.jobs)
-    kept, (run, fld, why) = keep_look(store, asof, world, config, found, kinds), found
+    found = look_across(store, asof, world, config, jobs=a.jobs)
+    kept, (run, fld, why) = keep_look(store, asof, world, config, found, by_hand=True), found
     told = {"asof": asof.isoformat(), "world": world, "judged": judged, **kept, "why": why}
     if run is None:
         return _could_not(a, store, asof, told)
     names = securities(store)["symbol"].to_dict()
     told |= {"securities": len(fld.ids), "sessions": int(fld.day[-1]) + 1, "stories": len(fld.events)}  # fmt: skip
+    run = _only(run, kinds)
+    told["shown"] = len(run.admitted)
     tables = {"kinds": run.counts().reset_index(), "believed": believed(run, names)}
-    tables["foretold"] = predictions(store, asof, world, asof, 50)
+    foretold = predictions(store, asof, world, asof, 50)
+    tables["foretold"] = foretold[foretold["kind"].isin(kinds)]
     if a.json:
         show(told | {k: _rows(v, True) for k, v in tables.items()}, True)
     else:
@@ -117,10 +136,10 @@ def _print_run(told: dict, tables: dict, nearest: str, level: float) -> None:
     print(f"{at_new_york(parse_instant(told['asof']))} New York, {told['world']}: {size}")
     print(f"{told['hypotheses']:,} hypotheses tried, {told['tested']:,} tested; at most {level:.0%} of what is believed is false by chance\n")  # fmt: skip
     show(_rows(tables["kinds"], False), False)
-    if not told["admitted"]:
+    if not told["shown"]:
         print(f"\n{nearest}")
     else:
-        print(f"\nbelieved, and worth its costs: {told['admitted']}")
+        print(f"\nbelieved, and worth its costs: {told['shown']}")
         show(_rows(tables["believed"], False), False)
         more = [f"{told[k]} {word}" for k, word in (("open", "open since earlier"), ("retired", "of retired relations")) if told[k]]  # fmt: skip
         print(f"\nforetold at this instant: {told['kept']}" + (f" ({', '.join(more)})" if more else ""))  # fmt: skip
@@ -197,6 +216,12 @@ def _became(r: dict[str, Any]) -> str:
     return f"{word}: moved {told['move']:+.2%}, {told['gain_net']:+.2%} after costs; {when}"
 
 # %% ../nbs/82_finder.ipynb #1983f450
+_LAST = """select greatest(max(asof), (select max(verified_at) from ml_pattern_discoveries where world = cast(:w as world)))
+from discovery_runs where world = cast(:w as world) and why is null"""
+_MADE = "select count(*) from ml_pattern_discoveries where run_id is not null and discovered_at <= :t and world = cast(:w as world)"  # fmt: skip
+_RUNS = "select count(*) from discovery_runs where asof <= :t and world = cast(:w as world) and why is null"  # fmt: skip
+
+
 def show_outcomes(
     a: argparse.Namespace,  # Reads asof, world, min_count, page
 ) -> int:  # Exit status
@@ -205,15 +230,18 @@ def show_outcomes(
     from catalyst.findings import leaderboard
     from catalyst.workflow import resolve_config
 
-    store, asof = open_home(a), _asof(a)
-    config = resolve_config(store, load_settings(a.home).home)
-    world = _world(a, store)
+    if a.page and (Path(a.page).is_dir() or not Path(a.page).absolute().parent.is_dir()):
+        raise bad("--page", a.page, "a file in a folder that exists")
+    store = open_home(a)
+    config, world = resolve_config(store, load_settings(a.home).home), _world(a, store)
+    last = None if a.asof else store.value(_LAST, w=world)
+    asof = last or _asof(a)
     if a.page:
         discovery_page(store, asof, a.page, world)
     board = leaderboard(store, asof, a.min_count, config, world)
     if board.empty and not a.json:
-        counted = "select count(*) from ml_pattern_discoveries where run_id is not null and discovered_at <= :t"  # fmt: skip
-        made, runs = (store.value(q, t=asof) for q in (counted, "select count(*) from discovery_runs where asof <= :t"))  # fmt: skip
+        told = {"t": asof, "w": world}
+        made, runs = (store.value(q, **told) for q in (_MADE, _RUNS))
         print(f"no kind has {a.min_count} judged predictions by {asof:%Y-%m-%d %H:%M} UTC; {made} were made in {runs} runs")  # fmt: skip
     else:
         show(_rows(board, a.json), a.json)

@@ -24,7 +24,7 @@ from .config import Config
 from .core import Timeframe, World
 from .desk import Desk, once, take_bars
 from .dims import securities
-from .discover import Run, discover, wanted
+from .discover import Run, discover
 from .field import BACK, Field, make_field
 from .findings import asked_of, judge, keep, keep_nothing
 from .history import read_bars
@@ -108,14 +108,14 @@ def keep_look(
     world: World | str,  # Whose predictions
     config: Config,  # Rule of retirement
     found: tuple[Run | None, Field | None, str | None],  # From `look_across`
-    kinds: Iterable[str] | None = None,  # What was asked
+    by_hand: bool = False,  # True: a person asked, and not the schedule
 ) -> dict[str, Any]:  # As `findings.keep`; without a run: run_id, why
     "Keep a run, or why there is none"
     run, fld, why = found
     if run is not None:
-        return keep(store, run, world, asof, config, fld)
+        return keep(store, run, world, asof, config, fld, by_hand)
     size = {} if fld is None else {"securities": len(fld.ids), "sessions": int(fld.day[-1]) + 1}
-    return {"run_id": keep_nothing(store, world, asof, why, wanted(kinds), **size), "why": why}
+    return {"run_id": keep_nothing(store, world, asof, why, by_hand=by_hand, **size), "why": why}
 
 # %% ../nbs/76_finding.ipynb #24badcfb
 _ASKED = "select exists (select from discovery_runs where world = :w and asof >= :s and asof < :t)"

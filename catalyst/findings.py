@@ -45,9 +45,11 @@ _NO_RUN = dict.fromkeys(["securities", "sessions", "hypotheses", "tested", "admi
 
 def asked_of(
     kinds: tuple[str, ...],  # Of a run
+    by_hand: bool = False,  # True: a person asked, and not the schedule
 ) -> str:
-    "What was asked for, in a word: all, or the kinds with commas"
-    return "all" if set(kinds) == set(KINDS) else ",".join(kinds)
+    "What was asked for, in a word: all, or the kinds with commas; a question by hand replaces no run of the schedule"
+    told = "all" if set(kinds) == set(KINDS) else ",".join(kinds)
+    return f"by hand: {told}" if by_hand else told
 
 
 def keep_nothing(
@@ -56,10 +58,15 @@ def keep_nothing(
     asof: datetime,  # Aware
     why: str,  # Why nothing could be tried
     kinds: tuple[str, ...] = KINDS,  # What was asked
+    by_hand: bool = False,  # True: by a person
     **counts: int,  # securities, sessions: what there was
 ) -> int:  # run_id
     "A run that had nothing to look at"
-    row = _NO_RUN | counts | {"asked": asked_of(kinds), "seed": None, "level": None, "why": why}
+    row = (
+        _NO_RUN
+        | counts
+        | {"asked": asked_of(kinds, by_hand), "seed": None, "level": None, "why": why}
+    )
     return store.value(_RUN, world=str(word(World, str(world))), asof=aware(asof, "asof"), **row)
 
 # %% ../nbs/66_findings.ipynb #3c2e5afa
@@ -131,6 +138,7 @@ def keep(
     asof: datetime,  # Aware; not before the run's own
     config: Config | None = None,  # Rule of retirement; null: the registry's values
     field: Field | None = None,  # What the run looked at; null: its size stays 0
+    by_hand: bool = False,  # True: a person asked for it
 ) -> dict[str, int]:  # run_id, hypotheses, tested, admitted, fired; kept, open, retired, warnings
     "A run, everything it tried, and its predictions; doing it again changes nothing"
     world, counts = str(word(World, str(world))), Counter(kept=0, open=0, retired=0, warnings=0)
@@ -141,7 +149,12 @@ def keep(
     worth = {} if field is None else _worth(run, field, config or Config())
     with store.transaction() as tx:
         tx.lock("findings")
-        more = {"asked": asked_of(run.kinds), "seed": run.seed, "level": run.level, "why": None}
+        more = {
+            "asked": asked_of(run.kinds, by_hand),
+            "seed": run.seed,
+            "level": run.level,
+            "why": None,
+        }
         run_id = tx.value(_RUN, world=world, asof=run.asof, **_NO_RUN | told | size | more)
         _keep_tried(tx, run, run_id)
         ensure_times(tx, [time_id(run.asof)])

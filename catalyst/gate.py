@@ -72,10 +72,12 @@ def _world(store: "Store") -> str:
 def _desk(a: argparse.Namespace) -> "Desk":
     "The desk of the command's instant: store, feed, broker, configuration"
     from catalyst.desk import open_desk
+    from catalyst.worlds import own_time
 
     store = open_home(a)
     settings = replace(load_settings(a.home), world=word(World, _world(store)))
-    return open_desk(trading_instant(_instant(a, store, settings.world)), settings, store)
+    at = None if a.asof else own_time(settings, store)
+    return open_desk(trading_instant(at or _instant(a, store, settings.world)), settings, store)
 
 # %% ../nbs/82_gate.ipynb #4b22245a
 def _number(name: str, text: str) -> Decimal:
@@ -84,8 +86,8 @@ def _number(name: str, text: str) -> Decimal:
         value = Decimal(text)
     except InvalidOperation:
         value = Decimal(0)
-    if not value.is_finite() or value <= 0:
-        raise bad(name, text, "a number above zero")
+    if not value.is_finite() or not 0 < value < 10**12:
+        raise bad(name, text, "a number above zero and below a million millions")
     return value
 
 # %% ../nbs/82_gate.ipynb #c0838e5e
@@ -117,6 +119,8 @@ def _book(desk: "Desk", security_id: int, symbol: str, acting: bool = False) -> 
     "The account, and what is known of one security; acting: as a step would see it"
     from catalyst.account import holdings, index_of, read_book
     from catalyst.history import read_bars
+    from catalyst.proposals import RiskState
+    from catalyst.states import kill_switch
 
     store, asof = desk.store, desk.asof
     index, _ = index_of(store, [security_id], asof)
@@ -125,7 +129,8 @@ def _book(desk: "Desk", security_id: int, symbol: str, acting: bool = False) -> 
     account, held = desk.broker.account(), desk.broker.positions()
     quotes = desk.feed.quotes([symbol], asof)
     world = desk.settings.world
-    return read_book(store, account, held, [security_id], asof, bars, quotes, world, acting)
+    book = read_book(store, account, held, [security_id], asof, bars, quotes, world, acting)
+    return replace(book, state=RiskState.HALTED) if kill_switch(desk.settings.home) else book
 
 # %% ../nbs/82_gate.ipynb #754238a8
 def risk_validate(
@@ -158,12 +163,15 @@ def risk_metrics(
 ) -> int:  # Exit status
     "State, results and use of the limits"
     from catalyst.account import holdings
-    from catalyst.states import current, history, rejection_streak, standing
+    from catalyst.proposals import RiskState
+    from catalyst.states import State, current, history, kill_switch, rejection_streak, standing
 
     store = open_home(a)
     world = _world(store)
     at = _instant(a, store, world)
     held, state = holdings(store, at), (current if a.asof else standing)(store, world, at)
+    if why := kill_switch(load_settings(a.home).home):
+        state = State(RiskState.HALTED, "kill_switch", why, None, "rules")
     told = {"world": world} | _told_state(state)
     told |= {
         "places": len({h.security_id for h in held}),

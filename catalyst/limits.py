@@ -50,7 +50,8 @@ def _trade_checks(p: Proposal, b: Book, c: Config) -> list[Check]:
     p, last = at_market(p, facts.last_price), dearest(p, facts.last_price)
     entry, distance = p.entry_price, p.stop_distance
     reward = (p.target_price - entry) * SIGN[p.side]
-    alive = p.order_type != OrderType.MARKET or not _beyond(p, facts.last_price)
+    at_once = p.order_type in (OrderType.MARKET, OrderType.LIMIT)  # A stop waits on the other side
+    alive = not (at_once and _beyond(p, facts.last_price))
     right = distance > 0 and reward > 0 and alive
     risk, far, ratio = (p.risk, distance / entry, reward / distance) if right else [None] * 3
     places = f"{p.side}: entry {entry}, stop {p.stop_price}, target {p.target_price}"

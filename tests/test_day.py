@@ -71,6 +71,9 @@ def rows(home):
     return counts
 
 
+LONG = bool(os.environ.get("CATALYST_LONG"))
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     "One undisturbed simulated day"
@@ -133,6 +136,9 @@ def test_running_the_same_day_again_changes_nothing(done):
     assert again["fingerprint"] == told["fingerprint"]
 
 
+@pytest.mark.skipif(
+    not LONG, reason="CATALYST_LONG=1 kills whole days; a killed slot is in test_trade"
+)
 def test_killed_at_random_moments_it_ends_the_same(done, tmp_path):
     "guard-20, guard-11: killed with -9, started again, the final rows are those of an undisturbed day"
     home, told = done
@@ -186,6 +192,9 @@ def kernels_of(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+@pytest.mark.skipif(
+    not LONG, reason="CATALYST_LONG=1 kills whole days; a killed slot is in test_trade"
+)
 def test_a_killed_day_leaves_no_kernel(tmp_path):
     "Kernels outlived the day that had started them, and kept its pipes and their connections open"
     process = command(tmp_path, "demo", "--notebooks", "--json")

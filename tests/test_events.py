@@ -1,5 +1,7 @@
 "Event study: finds what was planted, finds nothing when instants are shuffled, and draws days instead of items."
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,6 +109,7 @@ def test_the_order_of_events_does_not_matter(world):
     pd.testing.assert_frame_equal(a, b)
 
 
+@pytest.mark.skipif(not os.environ.get("CATALYST_LONG"), reason="CATALYST_LONG=1")
 def test_days_are_drawn_and_not_items():
     "Under the truth of no effect, bands of days miss zero in about 5 percent of cases, those of items in most"
     draw, miss = np.random.default_rng(0), np.zeros(2)

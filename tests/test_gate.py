@@ -206,7 +206,11 @@ def test_an_order_without_a_limit_is_judged_at_the_worse_price():
     assert set(refusals(p, at("180.00"))) - fine == {"position_value", "reward_risk"}
     assert set(refusals(p, at("172.00"))) - fine == {"stop_side", "trade_risk", "stop_distance", "reward_risk"}  # fmt: skip
     bound = replace(p, order_type=OrderType.LIMIT)
-    assert by_name(bound, at("178.00"))["trade_risk"] == 140 and set(refusals(bound, at("172.00"))) == fine  # fmt: skip
+    assert by_name(bound, at("178.00"))["trade_risk"] == 140
+    assert set(refusals(bound, at("174.00"))) == fine, "a limit pays its own price or better"
+    assert "stop_side" in refusals(bound, at("172.00")), "a stop above the market sells at once"
+    waits = replace(bound, order_type=OrderType.STOP)
+    assert "stop_side" not in refusals(waits, at("172.00")), "it waits until the price has come up"
     most = [
         largest(x, replace(at("179.00"), state=RiskState.ACTIVE), config)[0] for x in (p, bound)
     ]
