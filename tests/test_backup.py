@@ -362,6 +362,7 @@ def test_a_database_that_does_not_exist_is_made(kept_file, scratch):
             c.execute("drop database if exists restored_anew with (force)")
 
 
+@pytest.mark.skipif(not os.environ.get("CATALYST_LONG"), reason="CATALYST_LONG=1")
 @pytest.mark.skipif(bool(GIVEN), reason="the embedded server is tested on its own")
 def test_a_new_home_gets_its_server_and_its_database(kept_file, tmp_path):
     home = tmp_path / "home"

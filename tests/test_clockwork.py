@@ -1,5 +1,6 @@
 "Faults of clocks are found without being told, sound clocks are acquitted, and the past is not rewritten"
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -91,6 +92,7 @@ def test_retold_headlines_and_rubrics_accuse_nobody():
     }
 
 
+@pytest.mark.skipif(not os.environ.get("CATALYST_LONG"), reason="CATALYST_LONG=1")
 def test_sound_worlds_are_not_accused():
     assert not sum(audit_clocks(planted(n=300, seed=s)).fault.notna().sum() for s in range(25))
 

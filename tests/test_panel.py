@@ -96,6 +96,7 @@ def test_row_for_row_whatever_is_given(data, given):
     same((bars, *rest), hours(["2025-07-22"], 90), config=Config({"max_news_age_hours": 3.0}))
 
 
+@pytest.mark.skipif(not os.environ.get("CATALYST_LONG"), reason="CATALYST_LONG=1")
 def test_early_history(data):
     "The first sessions of all: nothing before them, then fewer than five"
     same(data, hours(["2025-06-23", "2025-06-24", "2025-06-30"], 120))
