@@ -24,7 +24,7 @@ from .core import OrderType, PositionSide, World
 from .desk import Desk, View, bar_age, look, once, open_desk, take_bars
 from .dims import ensure_times, time_id
 from .ports import to_tick
-from .proposals import Proposal
+from .proposals import Proposal, said
 from .reconcile import reconcile
 from .results import mark_equity
 from .risk import Decision, approve
@@ -133,8 +133,8 @@ def _judge(
 # %% ../nbs/76_dealing.ipynb #d14a9242
 def _unasked(decisions: list[Decision]) -> list[str]:
     "Checks that passed without an answer, and why"
-    rows = [c for d in decisions for c in d.checks if c["verdict"] == "approved"]
-    return sorted({f"{c['name']}: {c['note']}" for c in rows if c["value"] is None})
+    rows = [c for d in decisions for c in d.checks if said(c) == "not_checked"]
+    return sorted({f"{c['name']}: {c['note']}" for c in rows})
 
 # %% ../nbs/76_dealing.ipynb #b3ebd8c5
 _COUNTS = """select count(*) as signals,

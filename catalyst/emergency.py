@@ -17,8 +17,9 @@ from typing import Any
 
 from .account import foreign
 from .clock import aware
-from .core import OrderPurpose, World, bad
+from .core import OrderPurpose, UnavailableError, World, bad
 from .exits import close_position, guard
+from .fetch import one_line
 from .ports import Broker, Refused, Unanswered
 from .reconcile import reconcile
 from .states import halt
@@ -59,6 +60,10 @@ def _tried(symbol: str, act: Any) -> str:
         return act()
     except (Refused, Unanswered) as e:
         return f"failed: {symbol}: {e}"
+    except UnavailableError:
+        raise
+    except Exception as e:  # the next one is closed, whatever is wrong with this one
+        return f"failed: {symbol}: {type(e).__name__}: {one_line(str(e), 200)}"
 
 
 def _end_entries(store: Store, broker: Broker, asof: datetime) -> list[Outcome]:

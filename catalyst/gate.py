@@ -137,7 +137,7 @@ def risk_validate(
     a: argparse.Namespace,  # The parsed command
 ) -> int:  # Exit status: 1 when the gate would refuse
     "Every check of a proposal, without reserving anything"
-    from catalyst.proposals import refused
+    from catalyst.proposals import refused, said
     from catalyst.risk import largest, validate
 
     desk = _desk(a)
@@ -147,7 +147,8 @@ def risk_validate(
     rows = [{n: _plain(v) for n, v in vars(c).items()} for c in checks]
     told = {"verdict": "refused" if refused(checks) else "approved"}
     told |= {"largest": most, "decided by": why, "refused": refused(checks)}
-    show(told | {"checks": rows} if a.json else rows, a.json)
+    shown = [r | {"verdict": said(r)} for r in rows]
+    show(told | {"checks": rows} if a.json else shown, a.json)
     if not a.json:
         print(f"\n{told['verdict']}; the largest quantity that passes is {most} ({why})")
     return 1 if refused(checks) else 0
@@ -225,19 +226,15 @@ def _exposure(name: str, held: list, equity: Decimal) -> dict[str, Any]:
     return {"sector": name, **counts, "value": _plain(value), "risk": _plain(risk), "share": part}
 
 # %% ../nbs/82_gate.ipynb #b05d7b03
-_MARK = """select equity, peak from equity_marks where marked_at <= :t and (account = 'paper-' || :w or :w = 'alpaca' and account not like 'paper-%')
-           order by marked_at desc limit 1"""
-
-
 def _used(store: "Store", world: str, at: "datetime") -> dict[str, Decimal | None]:
     "What is used of each limit that counts over the account"
     from catalyst.account import holdings
-    from catalyst.results import day_results, prices
+    from catalyst.results import day_results, marked, prices
     from catalyst.states import rejection_streak
 
     known = prices(store, [], None, at)
     held, day = holdings(store, at, known=known), day_results(store, known, at, at)
-    [mark] = store.rows(_MARK, w=str(world), t=at) or [{"equity": None, "peak": None}]
+    mark = marked(store, world, at) or {"equity": None, "peak": None}
     by_sector = [sum(h.value for h in held if h.sector == s) for s in {h.sector for h in held}]
     share = lambda x: x / mark["equity"] if mark["equity"] else None
     loss = None if day["unpriced"] else max(-(day["realized"] + day["open_pnl"]), Decimal(0))

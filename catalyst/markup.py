@@ -198,7 +198,7 @@ def clip(
 TONES = {
     "gain": "approved completed healthy",
     "loss": "refused failed down critical rejected",
-    "amber": "started degraded warning unknown",
+    "amber": "started degraded warning unknown not_checked",
 }
 
 

@@ -25,7 +25,7 @@ from .ledger import hear, legs_of, next_status, order_row, order_rows
 from .ports import Account, Broker, BrokerOrder, BrokerPosition, Refused, Unanswered
 from .store import Store, Tx
 from .strangers import alive, explain, somebodys
-from .held import NOT_SEEN, open_positions, unended_groups
+from .held import NOT_SEEN, apart, fewer_at_broker, open_positions, unended_groups
 from catalyst.trade import (
     acting,
     adopt,
@@ -98,6 +98,8 @@ def _too_late(store: Store, row: dict[str, Any], asof: datetime) -> str | None:
         return "the approval expired before it was sent"
     if row["signal_expires_at"] and asof > row["signal_expires_at"]:
         return "the signal expired before it was sent"
+    if row["purpose"] in (OrderPurpose.ENTRY, OrderPurpose.CLOSE) and row["cancel_asked_at"]:
+        return "its end was asked for before it was sent"
     if row["purpose"] == OrderPurpose.ENTRY:
         return no_entry(store, row, asof)
     if row["purpose"] == OrderPurpose.CLOSE and _day(asof) != _day(row["intended_at"]):
@@ -129,11 +131,22 @@ def _gone(
     report.lapsed += 1
 
 # %% ../nbs/62_reconcile.ipynb #a39d96e0
-def _backed(store: Store, broker: Broker, row: dict[str, Any], asof: datetime) -> bool:
-    "Whether an order may be sent as far as its shares are concerned; entries need none"
+_ASKED_BEFORE = "update orders set cancel_asked_at = null where :o in (order_id, parent_order_id)"
+
+
+def _resend(
+    store: Store, broker: Broker, row: dict[str, Any], asof: datetime, report: Report
+) -> str | None:
+    "Send an intended order, if its shares are there; why that will never be, or null"
     mine = [p for p in open_positions(store) if p["position_id"] == row["position_id"]]
-    entry = row["purpose"] == OrderPurpose.ENTRY
-    return entry or all(backed(store, broker, p, asof) for p in mine)
+    if row["purpose"] != OrderPurpose.ENTRY:
+        if not all(backed(store, broker, p, asof) for p in mine):
+            short = any(fewer_at_broker(store, broker, p) for p in mine)
+            return "the broker does not hold its shares" if short else None
+        store.run(_ASKED_BEFORE, o=row["order_id"])
+    send(store, broker, row, asof)
+    report.sent += 1
+    return None
 
 
 def _not_there(
@@ -142,13 +155,13 @@ def _not_there(
     "What to do about an order that the broker does not have"
     if row["status"] not in NOT_SEEN:
         _gone(store, broker, row, "the broker has it no more", asof, report)
-    elif asof < row["intended_at"]:
         return
-    elif not (reason := _too_late(store, row, asof)):
-        if _backed(store, broker, row, asof):
-            send(store, broker, row, asof)
-            report.sent += 1
-    elif row["status"] == OrderStatus.UNKNOWN:
+    if asof < row["intended_at"]:
+        return
+    reason = _too_late(store, row, asof) or _resend(store, broker, row, asof, report)
+    if reason is None:
+        return
+    if row["status"] == OrderStatus.UNKNOWN:
         _gone(store, broker, row, reason, asof, report)
     else:
         end_here(store, row, OrderStatus.EXPIRED, reason, asof)
@@ -260,26 +273,13 @@ def _given_up(
     return told
 
 # %% ../nbs/62_reconcile.ipynb #e5024f93
-@contextmanager
-def _apart(store: Store, symbol: str, name: str, asof: datetime, report: Report) -> Iterator[None]:
-    "Whatever fails about one order is told, and the next one is looked at"
-    try:
-        yield
-    except UnavailableError:
-        raise
-    except Exception as e:  # whatever fails about an order is told, and the pass goes on
-        text = one_line(f"{symbol}: {name} is not booked: {type(e).__name__}: {e}", 280)
-        alarm(store, {"client_order_id": name}, "not_booked", text, asof, action="tried again")
-        report.problems += [] if text in report.problems else [text]
-
-# %% ../nbs/62_reconcile.ipynb #11f5403d
 def _listed(
     store: Store, broker: Broker, told: dict[str, BrokerOrder], asof: datetime, report: Report
 ) -> None:
     "Go through the broker's list for what our own list does not hold"
     ours = _ours(store, told)
     for name, o in told.items():
-        with _apart(store, o.symbol, name, asof, report):
+        with apart(store, o.symbol, name, asof) as failed:
             if name not in ours:
                 text, into = somebodys(store, o, asof), report.foreign
             elif ours[name]["ended_at"]:
@@ -287,6 +287,7 @@ def _listed(
             else:
                 continue
             into += [text] if text else []
+        report.problems += failed
 
 # %% ../nbs/62_reconcile.ipynb #6986f8d0
 _ORPHANS = """select distinct coalesce(o.parent_order_id, o.order_id) as order_id, s.symbol, o.cycle_id, o.security_id, p.position_key
@@ -325,9 +326,10 @@ def _hear_all(
     report.looked_up += len(groups) if first else 0
     for rows in groups:
         found, about = told.get(rows[0]["client_order_id"]), rows[0]
-        with _apart(store, about["symbol"], about["client_order_id"], asof, report):
+        with apart(store, about["symbol"], about["client_order_id"], asof) as failed:
             if found or first:
                 _reconcile_order(store, broker, rows, found, asof, report)
+        report.problems += [text for text in failed if text not in report.problems]
     _listed(store, broker, told, asof, report) if first else None
     return told
 

@@ -37,6 +37,7 @@ from catalyst.markup import (
     tag,
     words,
 )
+from .proposals import said
 from .record import Day
 
 # %% ../nbs/79_sections.ipynb #b45d43f2
@@ -151,7 +152,7 @@ _CHECK_COLUMNS = [
     ("Value", lambda c: check_value(c["value"], c.get("unit", ""), c.get("note", "")), "num"),
     ("Limit", lambda c: check_value(c["limit"], c.get("unit", "")), "num"),
     ("Unit", lambda c: c.get("unit", ""), ""),
-    ("Verdict", lambda c: tag(c["verdict"]), ""),
+    ("Verdict", lambda c: tag(said(c)), ""),
     ("Note", lambda c: clip(c.get("note", ""), 110), "text"),
 ]  # fmt: skip
 

@@ -22,6 +22,8 @@ import pandas as pd
 
 from .clock import Session, aware, get_session
 from .core import ScanStage, bad
+from .proposals import said
+from .results import marked
 from .store import Store
 
 STAGES = [str(s) for s in ScanStage]
@@ -203,12 +205,17 @@ def check_text(
 
 def deciding(
     checks: list[dict[str, Any]] | None,  # As `risk_approvals.checks` holds them
-) -> str:  # Refusing checks, or how many passed
+) -> str:  # Refusing checks, or how many passed and which were not asked
     "What a decision rests on"
     refused = [check_text(c) for c in checks or () if c["verdict"] == "refused"]
     if refused:
         return "; ".join(refused)
-    return f"all {len(checks)} checks passed" if checks else "part of its entry's approval"
+    if not checks:
+        return "part of its entry's approval"
+    silent = [c["name"].replace("_", " ") for c in checks if said(c) == "not_checked"]
+    if not silent:
+        return f"all {len(checks)} checks passed"
+    return f"{len(checks) - len(silent)} checks passed; not checked: {', '.join(silent)}"
 
 # %% ../nbs/76_tables.ipynb #c2a6cd9a
 def decisions_table(
@@ -265,11 +272,18 @@ where c.world = :w and c.session < :d and p.status = 'closed' and p.closed_at <=
 """
 
 
+def _marked(store: Store, cycle: dict[str, Any], until: datetime) -> tuple[float | None, str]:
+    "What the broker said last that the account is worth, and why it is unknown"
+    mark = marked(store, cycle["world"], until)
+    why = f"no pass has asked the broker by {until.isoformat()}"
+    return (None, why) if mark is None else (float(mark["equity"]), "")
+
+
 def _cash(store: Store, cycle: dict[str, Any], asof: datetime) -> tuple[float | None, str]:
     "Equity at the start of the session, and why it is unknown"
     cash = cycle["configuration"].get("account_cash_usd")
     if cycle["world"] == "alpaca":
-        return None, "the broker keeps this account"
+        return _marked(store, cycle, get_session(cycle["session"]).starts)
     if cash is None:
         return None, "the cycle's configuration holds no account_cash_usd"
     before = store.value(_BEFORE, w=cycle["world"], d=cycle["session"], t=asof)
@@ -289,12 +303,15 @@ def account_table(
     asof, cycle = aware(asof, "asof"), read_cycle(store, cycle_id)
     p = positions_table(store, cycle_id, asof)
     start, why = _cash(store, cycle, asof)
-    realized, marked, fees = _sum(p.realized_pnl), _sum(p.open_pnl), _sum(p.fees)
+    realized, gained, fees = _sum(p.realized_pnl), _sum(p.open_pnl), _sum(p.fees)
     unpaid = _sum(
         p.fees[p.realized_pnl.isna()]
     )  # fees of entries that no realised profit contains yet
     blind = "; ".join(f"{r.symbol}: {r.null_reason}" for r in p.itertuples() if r.null_reason)
-    equity = None if start is None or blind else round(start + realized + marked - unpaid, 2)
+    equity = None if start is None or blind else round(start + realized + gained - unpaid, 2)
+    doubt = why or blind
+    if cycle["world"] == "alpaca":
+        equity, doubt = _marked(store, cycle, asof)
     risk = store.rows(
         "select * from daily_risk_metrics where cycle_id = :c and updated_at <= :t",
         c=cycle_id,
@@ -303,9 +320,9 @@ def account_table(
     told, late = (risk[0], "") if risk else ({}, "risk has not written the day's figures by then")
     rows = [
         ("starting_equity", start, "dollars", why),
-        ("equity", equity, "dollars", why or blind),
+        ("equity", equity, "dollars", doubt),
         ("realized_pnl", realized, "dollars", ""),
-        ("open_pnl", None if blind else marked, "dollars", blind),
+        ("open_pnl", None if blind else gained, "dollars", blind),
         ("fees", fees, "dollars", ""),
         ("won", int((p.realized_pnl[p.status == "closed"] > 0).sum()), "trades", ""),
         ("lost", int((p.realized_pnl[p.status == "closed"] < 0).sum()), "trades", ""),

@@ -23,7 +23,7 @@ from .exits import close_position, guard, last_prices, scale_out
 from .ports import Broker
 from .account import holdings
 from .store import Store
-from .held import LIVE, open_positions, unended
+from .held import LIVE, apart, open_positions, unended
 from .trade import acting, alarm, cancel_order
 
 # %% ../nbs/64_watch.ipynb #ca9e2f7d
@@ -91,12 +91,14 @@ def _drop_entries(store: Store, broker: Broker, asof: datetime, flat: bool, watc
             continue
         old = row["signal_expires_at"] is not None and asof >= row["signal_expires_at"]
         if old or flat or row["filled_quantity"] > 0:
-            if cancel_order(store, broker, row["order_id"], asof):
-                watch.cancelled.append(row["symbol"])
-                continue
-            text = f"{row['symbol']}: the end of an entry is not confirmed"
-            alarm(store, row, "entry_stuck", text, asof, action="every pass asks again")
-            watch.alarms.append(row["symbol"])
+            with apart(store, row["symbol"], row["client_order_id"], asof, "not_watched") as failed:
+                if cancel_order(store, broker, row["order_id"], asof):
+                    watch.cancelled.append(row["symbol"])
+                    continue
+                text = f"{row['symbol']}: the end of an entry is not confirmed"
+                alarm(store, row, "entry_stuck", text, asof, action="every pass asks again")
+                watch.alarms.append(row["symbol"])
+            watch.alarms += [row["symbol"]] * len(failed)
 
 # %% ../nbs/64_watch.ipynb #3b867a13
 def _left_over(store: Store, asof: datetime, config: Config) -> list[str]:
@@ -195,11 +197,14 @@ def _reduce(
 ) -> None:
     "Close everything at the end of the day; before that, sell half of what has gained enough"
     for p in open_positions(store):
-        if flat:
-            said = close_position(store, broker, p["position_id"], watch.asof, "end_of_day")
-            watch.closing[p["symbol"]] = said
-        elif scale_out(store, broker, p, prices.get(p["symbol"]), watch.asof, config):
-            watch.scaled.append(p["symbol"])
+        price, symbol, asof = prices.get(p["symbol"]), p["symbol"], watch.asof
+        with apart(store, symbol, p["position_key"], asof, "not_watched") as failed:
+            if flat:
+                said = close_position(store, broker, p["position_id"], asof, "end_of_day")
+                watch.closing[symbol] = said
+            elif scale_out(store, broker, p, price, asof, config):
+                watch.scaled.append(symbol)
+        watch.alarms += [symbol] * len(failed)
 
 # %% ../nbs/64_watch.ipynb #cb766b69
 def monitor(

@@ -691,8 +691,10 @@ class Judge:
 
     def exits(self):
         "Every share that is held has a stop or is being sold, or somebody was called"
+        sql = "select symbol, quantity from foreign_positions where gone_at is null"
+        foreign = {r["symbol"]: r["quantity"] for r in self.store.rows(sql)}
         for p in self.state["positions"]:
-            held, covered = D(p["qty"]), D(0)
+            held, covered = D(p["qty"]) - foreign.get(p["symbol"], 0), D(0)
             for o in self.theirs.values():
                 against = o["symbol"] == p["symbol"] and (o["side"] == "sell") == (held > 0)
                 asleep = (
@@ -708,13 +710,13 @@ class Judge:
                     and o["type"] in ("stop", "stop_limit", "trailing_stop", "market")
                 ):
                     covered += D(o["qty"]) - D(o["filled_qty"])
-            if covered >= abs(held):
+            if covered >= abs(held) or self._excused(p["symbol"]):
                 continue
             told = self.store.rows(
-                """select event_type from risk_events join securities using (security_id)
-                   where symbol = :s and severity = 'critical' and resolved_at is null
-                   union select event_type from risk_events where event_type = 'unanswered' and security_id is null""",
-                s=p["symbol"],
+                """select event_type from risk_events left join securities using (security_id)
+                   where severity = 'critical' and occurred_at >= cast(:d as date)
+                   and (symbol = :s or event_type = 'unanswered' and security_id is null)""",
+                s=p["symbol"], d=self.state["now"][:10],
             )
             self.outcome.alarmed += bool(told)
             if not told:
@@ -827,6 +829,10 @@ class Judge:
         if any(self._excused(s) for s in SYMBOLS):
             return
         moved = D(self.state["cash"]) - D(self.state["start_cash"]) - D(self.state["charges"])
+        moved -= self.store.value(  # What strangers bought and sold for themselves
+            """select coalesce(sum(case side when 'buy' then -1 else 1 end * quantity * price - fees), 0)
+               from foreign_fills where position_id is null"""
+        )
         gap = moved - (made - cost)
         if abs(gap) > D("0.05") * (n + 1):
             self.wrong("profit differs", f"{gap} dollars over {n} positions")

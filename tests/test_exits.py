@@ -14,7 +14,7 @@ from catalyst.config import Config
 from catalyst.core import OrderClass, Side, TimeInForce, UnavailableError
 from catalyst.core import OrderType as Kind
 from catalyst.emergency import emergency_stop
-from catalyst.exits import close_position, guard, protect, standing_stop, trail
+from catalyst.exits import close_position, guard, protect, scale_out, standing_stop, trail
 from catalyst.ledger import differences, intend, legs_of, request_of
 from catalyst.paper import _nested
 from catalyst.ports import OrderRequest, Refused
@@ -22,7 +22,7 @@ from catalyst.reconcile import reconcile
 from catalyst.risk import approve_close, approve_exits
 from catalyst.schema import scratch_store
 from catalyst.states import current, set_state
-from catalyst.trade import acting, enter, open_positions, place_exits
+from catalyst.trade import acting, cancel_order, enter, open_positions, place_exits
 from catalyst.watch import monitor, must_be_flat
 
 D = Decimal
@@ -767,3 +767,125 @@ def test_guard_04_a_trail_that_is_refused_leaves_nothing_bare(held):
     [p] = open_positions(w.store)
     assert not trail(w.store, w.broker, p, D("9.00"), w.asof)
     assert live(w) == [("limit", 104, 50), ("stop", 98, 50)]
+
+
+def called(w):
+    "What a person was called for"
+    sql = "select event_type from risk_events where severity = 'critical' order by event_id"
+    return [r["event_type"] for r in w.store.rows(sql)]
+
+
+def test_guard_22_an_exit_that_was_asked_to_end_protects_nobody(held):
+    "Found by the campaign: cancels that were confirmed after the look left shares bare, and only a warning"
+    w = held()
+    [p] = open_positions(w.store)
+    w.broker = Flaky(w.paper, cancel=["lost"] * 20)
+    assert not trail(w.store, w.broker, p, D("1.50"), w.asof)
+    [left] = open_positions(w.store)
+    assert (left["covered"], left["claimed"]) == (0, 50)
+    assert called(w) == ["exits_stuck", "unprotected"]
+    assert reconcile(w.store, w.paper, w.asof).unprotected == ["AAPL"]
+    assert guard(w.store, w.paper, w.asof).protected == ["AAPL"]
+    assert live(w) == [("limit", 104, 50), ("stop", 98, 50)] and w.tick().unprotected == []
+
+
+@pytest.mark.parametrize("act", ["trail", "close", "scale_out"])
+def test_guard_04_exits_that_made_way_for_an_order_without_an_answer_call_a_person(held, act):
+    "Found by the campaign: the trailing stop had no answer, and nobody was told"
+    w = held()
+    [p] = open_positions(w.store)
+    w.broker = Flaky(w.paper, submit=["lost"] * 9)
+    if act == "trail":
+        assert not trail(w.store, w.broker, p, D("1.50"), w.asof)
+    elif act == "close":
+        close_position(w.store, w.broker, p["position_id"], w.asof, "by hand")
+    else:
+        assert scale_out(w.store, w.broker, p, D(150), w.asof, ONE_R)
+    assert "unprotected" in called(w) and live(w) == []
+
+
+def test_guard_06_an_exit_without_an_answer_ends_when_its_shares_are_gone(held):
+    "Found by the campaign: a person had sold, and the exit waited for ever; silence proves nothing"
+    w = held()
+    [p] = open_positions(w.store)
+    trail(w.store, Flaky(w.paper, submit=["lost"]), p, D("1.50"), w.asof)
+    sold_by_hand(w)
+    began = w.asof
+    for minutes, silent, ended in [(0, True, 0), (5, True, 0), (6, False, 0), (9, False, 1)]:
+        asof = began + timedelta(minutes=minutes)
+        says = {"positions": ["lost"] * 9} if silent else {}
+        reconcile(w.store, Flaky(w.paper, orders=[unlisted] * 2, **says), asof)
+        left = w.store.value("select count(*) from orders where ended_at is null")
+        assert left == 1 - ended, minutes
+
+
+def test_guard_04_an_exit_that_never_arrived_is_sent_again_though_its_end_was_asked_for(held):
+    w = held()
+    [p] = open_positions(w.store)
+    mute = Flaky(w.paper, submit=["lost"])
+    trail(w.store, mute, p, D("1.50"), w.asof)
+    assert not protect(w.store, mute, open_positions(w.store)[0], w.asof)
+    assert w.store.value("select cancel_asked_at from orders where ended_at is null") == w.asof
+    assert reconcile(w.store, w.paper, w.asof).sent == 1
+    assert open_positions(w.store)[0]["covered"] == 50 and len(live(w)) == 1
+
+
+def test_guard_22_an_entry_whose_end_was_asked_for_is_not_sent_after_a_crash(world):
+    w = world()
+    w.broker = Flaky(w.paper, submit=["lost"])
+    row = w.enter()
+    assert not cancel_order(w.store, w.broker, row["order_id"], w.asof)
+    w.broker = Flaky(w.paper)
+    for minutes in (0, 1, 2):
+        reconcile(w.store, w.broker, w.asof + timedelta(minutes=minutes))
+    assert w.broker.sent == [] and set(w.statuses().values()) == {"expired"}
+
+
+def test_guard_04_a_trail_that_has_passed_the_target_is_put_back_without_it(held):
+    "Found by the campaign: a pair with its target behind its stop was an error, and ended every pass"
+    w = held(Path15(AAPL=[100, 100, 100, 100, 101, 102, 103, 104, 108, *[108] * 7]))
+    w.tick(2)
+    w.store.run("update positions set target_price = 112")
+    assert trail(w.store, w.broker, open_positions(w.store)[0], D("1.50"), w.asof)
+    w.store.run("update positions set target_price = 104")
+    w.jump(w.asof + 8 * SLOT)
+    [o] = [o for o in w.paper.orders() if not o.ended]
+    w.paper.cancel(o.broker_order_id)
+    w.tick(1)
+    assert w.watch.alarms == [] and [k for k, _, _ in live(w)] == ["stop"]
+
+
+@pytest.mark.parametrize("step", ["protect", "close", "drop", "stop"])
+def test_td14_a_position_that_cannot_be_watched_does_not_keep_the_others_from_it(
+    held, step, monkeypatch
+):
+    "Found by the campaign: an error about one position ended the pass, and the others had no exits"
+    rests = {"entry": "90.10", "stop": "88.00", "target": "95.00"} if step == "drop" else {}
+    w = held(Path15(AAPL=[100] * 27, MSFT=[100] * 27), **rests)
+    w.enter(symbol="MSFT", **rests)
+    w.tick(1)
+    act = {"protect": "protect", "close": "close_position", "drop": "cancel_order"}.get(step)
+    place = "catalyst.exits" if step == "protect" else "catalyst.watch"
+    seen = []
+    assert len(open_positions(w.store)) == (0 if rests else 2)
+
+    def broken(store, broker, about, *rest):
+        seen.append(about)
+        raise ValueError("odd")
+
+    if step == "stop":
+        monkeypatch.setattr("catalyst.emergency.close_position", broken)
+        done = emergency_stop(w.store, w.broker, w.asof, "test", "replay")
+        assert [(o.said, o.symbol) for o in done] == [("failed", "AAPL"), ("failed", "MSFT")]
+        return
+    if step == "protect":
+        for o in w.paper.orders():
+            for m in (o, *o.legs):
+                if not m.ended:
+                    with suppress(Refused):
+                        w.paper.cancel(m.broker_order_id)
+    monkeypatch.setattr(f"{place}.{act}", broken)
+    w.jump({"close": CLOSE, "drop": w.asof + 5 * SLOT}.get(step, w.asof + SLOT))
+    assert {"AAPL", "MSFT"} == set(w.watch.alarms) and len(seen) == 2
+    kind = "not_guarded" if step == "protect" else "not_watched"
+    assert called(w).count(kind) == 2

@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-
+from datetime import timedelta
+from decimal import Decimal as D
 from html.parser import HTMLParser
 
 import pytest
@@ -11,8 +12,10 @@ from day_rows import CHOSEN, Day, at
 from catalyst import markup, report, sections
 from catalyst.core import InputError, UnavailableError
 from catalyst.markup import DARK, LIGHT, clean, contrast, el, words
+from catalyst.ports import Account
 from catalyst.record import read_day
 from catalyst.report import day_report, render
+from catalyst.results import mark_equity
 from catalyst.schema import scratch_store
 from catalyst.tables import (
     account_table,
@@ -327,7 +330,7 @@ def test_what_is_missing_says_why():
         day = Day(store, world="alpaca")
         day.cycle_row()
         text = page_of(store, day.cycle)
-        assert "missing: the broker keeps this account" in text
+        assert "missing: no pass has asked the broker by 2025-08-13T" in text
         for sentence in (
             "No scan has run",
             "No security was selected",
@@ -453,3 +456,21 @@ def test_naive_instants_are_refused(filled):
 def test_clean_is_bounded():
     assert clean("\ud800\x00ok") == "ok" and len(clean("x" * 10**6)) == markup.LONGEST
     assert el("p", 0) == "<p>0</p>" and el("p", None, False) == "<p>False</p>"
+
+
+def test_the_equity_of_an_alpaca_day_is_what_the_broker_said_by_then():
+    "The account is the broker's: fees, deposits and foreign shares are in its figure, and in no sum of ours"
+    with scratch_store() as store:
+        day = Day(store, world="alpaca")
+        day.cycle_row()
+        for account, at, equity in (
+            ("PA1", LATE - timedelta(days=1), 99_000),
+            ("PA1", LATE - timedelta(hours=1), 101_234.5),
+            ("PA1", LATE + timedelta(hours=1), 1),
+            ("paper-replay", LATE, 5),
+        ):
+            told = Account(account, D(0), D(equity), D(0), at, simulated=False)
+            mark_equity(store, told, D(equity), at)
+        money = account_table(store, day.cycle, LATE).value
+        assert (money["starting_equity"], money["equity"]) == (99_000, 101_234.5)
+        assert day_summary(store, day.cycle, LATE)["equity"] == 101_234.5
