@@ -8,15 +8,14 @@ The day's report shows the discoveries of one session. Their horizons are hours 
 __all__ = ['BACK', 'discovery_html', 'discovery_page']
 
 # %% ../nbs/80_foundpage.ipynb #5c91f994
-import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from .clock import NEW_YORK, aware, sessions_between
-from .core import UnavailableError, World, word
+from .core import World, word
 from .findingpage import parts
 from .found import Found, read_found
-from .markup import Html, el, ny, page
+from .markup import Html, el, ny, page, write_page
 from .store import Store
 
 # %% ../nbs/80_foundpage.ipynb #b412c335
@@ -70,13 +69,6 @@ def discovery_page(
     world: World | str,  # Whose
 ) -> Path:  # The same
     "Write the page of discoveries; the old file stays until the new one is complete"
-    world, path = str(word(World, str(world))), Path(path)
-    text = discovery_html(read_found(store, asof, world, _since(asof)), world)
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        half.write_text(text, "utf-8")
-        os.replace(half, path)
-    except OSError as e:
-        half.unlink(missing_ok=True)
-        raise UnavailableError(f"discovery page: cannot write {path}: {e.strerror}") from None
-    return path
+    world = str(word(World, str(world)))
+    found = read_found(store, asof, world, _since(asof))
+    return write_page(path, discovery_html(found, world), "discovery page")

@@ -12,13 +12,12 @@ __all__ = ['TITLES', 'MOST', 'tiles', 'verdict', 'head', 'section', 'health_page
            'worst_rows']
 
 # %% ../nbs/80_health.ipynb #54635544
-import os
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from .config import Config
-from .core import Timeframe, UnavailableError
+from .core import Timeframe
 from .coverage import KINDS, Health, health_of
 from .heatmap import heat_map, heat_style, legend
 from catalyst.markup import (
@@ -36,6 +35,7 @@ from catalyst.markup import (
     page,
     table,
     tag,
+    write_page,
 )
 from .store import Store
 
@@ -179,15 +179,8 @@ def write_health_page(
     least: float | None = None,  # Share below which a session is a breach; null: the default
 ) -> Path:  # The same
     "Write the page; the old file stays until the new one is complete"
-    least, path = Config().min_coverage if least is None else least, Path(path)
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        half.write_text(health_page(health, least), "utf-8")
-        os.replace(half, path)
-    except OSError as e:
-        half.unlink(missing_ok=True)
-        raise UnavailableError(f"health page: cannot write {path}: {e.strerror}") from None
-    return path
+    least = Config().min_coverage if least is None else least
+    return write_page(path, health_page(health, least), "health page")
 
 # %% ../nbs/80_health.ipynb #b4fbfc08
 def _plain(value: Any) -> Any:

@@ -10,18 +10,21 @@ nothing but the standard library and the clock's time zone."""
 # %% auto #0
 __all__ = ['LONGEST', 'EMPTY', 'TONES', 'Column', 'LIGHT', 'DARK', 'clean', 'Html', 'esc', 'el', 'join', 'missing', 'dash',
            'number', 'price', 'money', 'share', 'dollars', 'count', 'words', 'ny', 'clip', 'tag', 'nothing', 'table',
-           'facts', 'contrast', 'style', 'page']
+           'facts', 'contrast', 'style', 'page', 'write_page']
 
 # %% ../nbs/77_markup.ipynb #d6b3e5ce
 import base64
 import hashlib
 import html
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from .clock import NEW_YORK
+from .core import UnavailableError
 
 # %% ../nbs/77_markup.ipynb #565ac98e
 _UNSEEN = re.compile(
@@ -364,3 +367,20 @@ def page(
     )
     body = el("body", *content, Html(f"<script>{_SCRIPT}</script>"))
     return Html("<!doctype html>\n" + el("html", el("head", *head), body, lang="en") + "\n")
+
+# %% ../nbs/77_markup.ipynb #f20c7bb4
+def write_page(
+    path: Path | str,  # The file; its folder exists
+    text: str,  # From `page`
+    what: str,  # What it is called when it cannot be written
+) -> Path:  # The same
+    "Write a page; the old file stays until the new one is complete"
+    path = Path(path)
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        half.write_text(text, "utf-8")
+        os.replace(half, path)
+    except OSError as e:
+        half.unlink(missing_ok=True)
+        raise UnavailableError(f"{what}: cannot write {path}: {e.strerror}") from None
+    return path

@@ -266,9 +266,10 @@ def calibration_report(
     else:
         show(plain_rows(found.assign(**found[numbers].round(4))), a.json)
     if path:
+        from catalyst.markup import write_page
         from catalyst.worth import worth_page
 
-        path.write_text(worth_page(worth, asof), "utf-8")
+        write_page(path, worth_page(worth, asof), "calibration page")
     return 0
 
 # %% ../nbs/82_proof.ipynb #f07847f7

@@ -11,7 +11,6 @@ chain back to the words that started it. Everything is read as of one instant. W
 __all__ = ['SECTIONS', 'banner', 'tiles', 'head', 'figure', 'story', 'lineage_section', 'foot', 'render', 'day_report']
 
 # %% ../nbs/80_report.ipynb #eda72c1c
-import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +19,6 @@ from typing import Any
 import pandas as pd
 
 from .cards import candidates_section
-from .core import UnavailableError
 from .figures import profit_chart
 from .findingpage import findings_section
 from catalyst.markup import (
@@ -39,6 +37,7 @@ from catalyst.markup import (
     page,
     price,
     words,
+    write_page,
 )
 from .newspage import news_section
 from .record import Day, read_day
@@ -284,12 +283,4 @@ def day_report(
     path: Path,  # The file; its folder exists
 ) -> Path:  # The same
     "Write the page of a day; the old file stays until the new one is complete"
-    text, path = render(read_day(store, cycle_id, asof)), Path(path)
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        half.write_text(text, "utf-8")
-        os.replace(half, path)
-    except OSError as e:
-        half.unlink(missing_ok=True)
-        raise UnavailableError(f"report: cannot write {path}: {e.strerror}") from None
-    return path
+    return write_page(path, render(read_day(store, cycle_id, asof)), "report")

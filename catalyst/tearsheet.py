@@ -42,6 +42,7 @@ from catalyst.markup import (
     style,
     table,
     tag,
+    write_page,
 )
 from .plots import Figure, equity_figure, heat_figure, r_figure
 from .performance import monthly, performance, session_returns
@@ -296,5 +297,4 @@ def tearsheet(
             _figure(figures, heat_figure(heat, heat_value, heat_counts), ""),
         ]
     parts += [el("h2", "Plans and trades"), trade_table(result.trades, names)]
-    path.write_text(_document(title, el("main", *parts), figures), "utf-8")
-    return path
+    return write_page(path, _document(title, el("main", *parts), figures), "tear sheet")

@@ -716,7 +716,8 @@ class Judge:
                 """select event_type from risk_events left join securities using (security_id)
                    where severity = 'critical' and occurred_at >= cast(:d as date)
                    and (symbol = :s or event_type = 'unanswered' and security_id is null)""",
-                s=p["symbol"], d=self.state["now"][:10],
+                s=p["symbol"],
+                d=self.state["now"][:10],
             )
             self.outcome.alarmed += bool(told)
             if not told:
@@ -860,8 +861,9 @@ def _plain(shares):
 class Campaign:
     "A database, a nursery, and any number of schedules"
 
-    def __init__(self, say=lambda line: None, patience=1.5):
-        self.say, self.patience = say, patience
+    def __init__(self, say=lambda line: None, patience=1.5, calm=15.0):
+        "`patience`: seconds to wait for a server that hangs; `calm`: for one that does not, on a machine that may be busy"
+        self.say, self.hasty, self.calm = say, patience, calm
 
     def __enter__(self):
         from catalyst.schema import scratch_store
@@ -917,6 +919,8 @@ class Campaign:
         switches, rates = (
             (plan.switches, plan.rates | (STREAM_FAULTS if streams else {})) if faults else ({}, {})
         )
+        hangs = any(kind.partition("@")[0] in HANGS for kind in rates)
+        self.patience = self.hasty if hangs else self.calm
         trouble = Faults(
             seed=seed, rates=rates, hang_seconds=self.patience * 2, slow_seconds=0.05, **switches
         )

@@ -10,18 +10,29 @@ import numpy as np
 import pandas as pd
 import pytest
 from joblib import parallel_config
+from test_detectors import other_future as garbled
 
 from catalyst import alike, discover, precedents
 from catalyst.core import InputError
 from catalyst.costs import Costs
 from catalyst.discover import KINDS
 from catalyst.evidence import TRIED, correct
-from catalyst.field import ARRAYS
 from catalyst.planted import plant
 
 SMALL = {"securities": 40, "sessions": 40}
 WANTED = set(
-    "catalyst_sympathy lead_lag momentum_cascade sector_rotation accumulation distribution news_arbitrage correlation_break pump_and_dump unnamed".split()
+    [
+        "catalyst_sympathy",
+        "lead_lag",
+        "momentum_cascade",
+        "sector_rotation",
+        "accumulation",
+        "distribution",
+        "news_arbitrage",
+        "correlation_break",
+        "pump_and_dump",
+        "unnamed",
+    ]
 )
 MADE = {}
 LONG = pytest.mark.skipif(not os.environ.get("CATALYST_LONG"), reason="CATALYST_LONG=1")
@@ -47,16 +58,8 @@ def same(a, b, columns=TRIED):
 
 
 def other_future(field, t):
-    "The same field up to row t, and nonsense after it"
-    draw, out = np.random.default_rng(8), {}
-    for a in ARRAYS:
-        x = getattr(field, a).copy()
-        x[t + 1 :] = draw.normal(5, 3, x[t + 1 :].shape)
-        out[a] = x
-    events = field.events.copy()
-    late = (events["t"] > t).to_numpy()
-    events.loc[late, ["strength", "tone", "coordination", "tier"]] = [1.0, 1.0, 1.0, 5.0]
-    return replace(field, events=events, asof=field.instants[t].to_pydatetime(), **out)
+    "The same field up to row t, known as of then, and nonsense after it"
+    return replace(garbled(field, t), asof=field.instants[t].to_pydatetime())
 
 
 # A run

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from day_rows import CHOSEN, Day, at
 
-from catalyst import markup, report, sections
+from catalyst import markup, sections
 from catalyst.core import InputError, UnavailableError
 from catalyst.markup import DARK, LIGHT, clean, contrast, el, words
 from catalyst.ports import Account
@@ -419,7 +419,7 @@ def test_the_file_is_whole_or_old(filled, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report.os, "replace", full)
+    monkeypatch.setattr(markup.os, "replace", full)
     with pytest.raises(UnavailableError, match="No space left"):
         day_report(store, cycle, LATE, path)
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["day.html"]

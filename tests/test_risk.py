@@ -7,13 +7,14 @@ import multiprocessing
 import os
 from collections import Counter
 from dataclasses import asdict, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from sqlalchemy.exc import DBAPIError
+from test_limits import HOUR, TEN, proposal
 
 import catalyst
 from catalyst import risk, states
@@ -23,34 +24,23 @@ from catalyst.core import ENTRY_SIDE, EXIT_SIDE, CatalystError, InputError, Posi
 from catalyst.limits import check
 from catalyst.ports import Account, BrokerPosition
 from catalyst.proposals import Book, Facts, Holding, Proposal, RiskState
-from catalyst.risk import approve, approve_close, approve_exits, correlation, holdings
-from catalyst.risk import order_hash, read_book, release, validate
+from catalyst.risk import (
+    approve,
+    approve_close,
+    approve_exits,
+    correlation,
+    holdings,
+    order_hash,
+    read_book,
+    release,
+    validate,
+)
 from catalyst.schema import scratch_store
 from catalyst.store import Store
 
-TEN = datetime(2025, 8, 13, 14, tzinfo=UTC)
-HOUR = timedelta(hours=1)
 D = Decimal
 CYCLE = "20250813-replay"
 CHECKS = 33
-
-
-def proposal(**more):
-    values = dict(
-        security_id=1,
-        symbol="AAPL",
-        side=PositionSide.LONG,
-        quantity=D(50),
-        entry_price=D("175.50"),
-    )
-    values |= dict(
-        stop_price=D("173.00"),
-        target_price=D("180.00"),
-        setup="test",
-        decided_at=TEN,
-        expires_at=TEN + HOUR,
-    )
-    return Proposal(**values | more)
 
 
 def book(**more):
