@@ -761,14 +761,13 @@ class Judge:
                     "limit",
                     f"approval {r['approval_id']}: open risk {r['risk']} of equity {r['equity']}",
                 )
-        halted = self.store.rows(
-            "select set_at, set_by from risk_states where state <> 'active' order by set_at"
+        states = self.store.rows(
+            "select state_id, cast(state as text) as state, set_at, set_by from risk_states order by state_id"
         )
-        again = self.store.rows(
-            "select set_at from risk_states where state = 'active' order by set_at"
-        )
-        for h in halted:
-            until = min((a["set_at"] for a in again if a["set_at"] > h["set_at"]), default=None)
+        for n, h in enumerate(states):
+            if h["state"] == "active":
+                continue
+            until = next((s["set_at"] for s in states[n:] if s["state"] == "active"), None)
             for name in self.store.rows(
                 """select approval_key from risk_approvals where purpose = 'entry' and verdict = 'approved' and decided_at > :t
                    and (cast(:u as timestamptz) is null or decided_at < :u)""",
