@@ -683,7 +683,7 @@ class Judge:
             if row["ended_at"] is None and row["broker_order_id"] not in self.theirs:
                 self.wrong("waits for ever", f"{row['client_order_id']} {row['status']}")
         for row in self.store.rows(
-            """select o.client_order_id, string_agg(e.status, ' ' order by e.occurred_at, e.event_id) as path from order_events e
+            """select o.client_order_id, string_agg(e.status, ' ' order by e.event_id) as path from order_events e
                join orders o using (order_id) group by 1"""
         ):
             if any(s in ended for s in row["path"].split()[:-1]):
