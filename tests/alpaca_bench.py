@@ -748,7 +748,10 @@ class Web:
         )
         limit = self.bench.rate_limit or 200
         left = limit - used[1] if self.bench.rate_limit else limit - 1
-        reset = int((minute + timedelta(minutes=1)).timestamp())
+        begun = (
+            minute if self.bench.rate_limit else now
+        )  # A fault must not hang on the second of the wall
+        reset = int((begun + timedelta(minutes=1)).timestamp())
         return {
             "X-RateLimit-Limit": limit,
             "X-RateLimit-Remaining": max(0, left),
