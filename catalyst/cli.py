@@ -13,7 +13,6 @@ __all__ = ['day', 'demo', 'run', 'schedule', 'doctor', 'lab', 'parser', 'main']
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from .alpaca_desk import alpaca_commands

@@ -11,7 +11,6 @@ __all__ = ['stand', 'lateness', 'trade_candidates', 'monitor_positions']
 
 # %% ../nbs/76_dealing.ipynb #894e64dc
 from dataclasses import replace
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 

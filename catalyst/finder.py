@@ -227,7 +227,7 @@ def show_outcomes(
 ) -> int:  # Exit status
     "Hits, Brier score, gain after costs and calibration of each kind"
     from catalyst.foundpage import discovery_page
-    from catalyst.findings import leaderboard
+    from catalyst.standing import leaderboard
     from catalyst.workflow import resolve_config
 
     if a.page and (Path(a.page).is_dir() or not Path(a.page).absolute().parent.is_dir()):

@@ -28,7 +28,7 @@ from .history import read_bars
 from .outturn import outturn
 from .packing import pack, plain, unpack
 from .precedents import OF, discovery_backtest
-from .standing import leaderboard, retired
+from .standing import retired
 from .store import Store, Tx
 
 # %% ../nbs/66_findings.ipynb #7a1c0c8b

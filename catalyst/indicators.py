@@ -25,7 +25,7 @@ from .profile import volume_profile
 from .reference import REASONS, order_flow, quoted_spread, sector_strength
 from .reference import session_levels, vwap_bands
 from .slots import FEWEST, INPUTS, UNUSUAL, Layout, check_bars, lay_out, layout
-from .slots import sessions_and_slots, slot_ratio
+from .slots import slot_ratio
 from .swings import levels, swings
 
 # %% ../nbs/30_indicators.ipynb #979b15b2

@@ -10,7 +10,6 @@ booked with its evidence; what is not explained is somebody's, is named, and is 
 __all__ = ['PATIENCE', 'Report', 'recent', 'reconcile']
 
 # %% ../nbs/62_reconcile.ipynb #01a9aed4
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,8 +18,7 @@ from typing import Any
 from .clock import aware, session_of
 from .compare import RECENT, cash_gap, gaps, id_gaps, mark_cash
 from .compare import note_charges, price_gaps, profit_gaps
-from .core import OrderPurpose, OrderStatus, Severity, UnavailableError, word
-from .fetch import one_line
+from .core import OrderPurpose, OrderStatus, Severity, word
 from .ledger import hear, legs_of, next_status, order_row, order_rows
 from .ports import Account, Broker, BrokerOrder, BrokerPosition, Refused, Unanswered
 from .store import Store, Tx

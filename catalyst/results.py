@@ -182,7 +182,7 @@ def mark_equity(
     told = {"e": account.equity, "p": max(highest, account.equity)}
     tx.run(sql, a=account.account, t=aware(asof, "asof"), **told)
 
-
+# %% ../nbs/58_results.ipynb #47d3acfa
 _MARKED = """select equity, peak, marked_at from equity_marks where marked_at <= :t
 and (account = 'paper-' || :w or :w = 'alpaca' and account not like 'paper-%') order by marked_at desc limit 1"""
 

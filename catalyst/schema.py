@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from .clock import FIRST_DAY, LAST_DAY, sessions_between
 from catalyst.core import (

@@ -20,7 +20,7 @@ from .arrivals import Named, matcher_of
 from .catalysts import judge_news
 from .core import Timeframe, masked
 from .desk import Desk, View, look, once, open_desk, remember_feeds, tell_feeds
-from .desk import require, take_bars
+from .desk import take_bars
 from .dims import ensure_times, time_id
 from .news import collect_news as collect_items
 from .replay import SPAN

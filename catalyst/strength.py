@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from .bursts import coordination
-from .catalysts import BASE, NOISE_CAP
+from .catalysts import NOISE_CAP
 from .clock import aware, session_offset, sessions_between
 from .core import CatalystType, UnavailableError, bad
 from .dims import securities

@@ -12,7 +12,7 @@ __all__ = ['HISTORY_SESSIONS', 'PATTERN_SESSIONS', 'news_intervals', 'versions',
            'pieces', 'heard', 'session_panels', 'as_span', 'by_session', 'study', 'decided', 'first_of_day', 'trials']
 
 # %% ../nbs/68_study.ipynb #79e15c0e
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from .clock import Session, aware, get_session
+from .clock import aware, get_session
 from .core import ScanStage, bad
 from .proposals import said
 from .results import marked
@@ -293,6 +293,19 @@ def _cash(store: Store, cycle: dict[str, Any], asof: datetime) -> tuple[float | 
 def _sum(values: pd.Series) -> float:
     return round(float(values.dropna().sum()), 2)
 
+
+def _worth(
+    store: Store, cycle: dict[str, Any], p: pd.DataFrame, blind: str, asof: datetime
+) -> list[tuple]:
+    "Equity before the session and now, each with its doubt"
+    start, why = _cash(store, cycle, asof)
+    unpaid = _sum(p.fees[p.realized_pnl.isna()])  # Of entries: no realised profit has them yet
+    made = _sum(p.realized_pnl) + _sum(p.open_pnl) - unpaid
+    equity = None if start is None or blind else round(start + made, 2), why or blind
+    if cycle["world"] == "alpaca":
+        equity = _marked(store, cycle, asof)
+    return [("starting_equity", start, "dollars", why), ("equity", equity[0], "dollars", equity[1])]
+
 # %% ../nbs/76_tables.ipynb #f60077cb
 def account_table(
     store: Store,  # Where
@@ -302,32 +315,20 @@ def account_table(
     "Cash, equity, profit and trades as of `asof`"
     asof, cycle = aware(asof, "asof"), read_cycle(store, cycle_id)
     p = positions_table(store, cycle_id, asof)
-    start, why = _cash(store, cycle, asof)
-    realized, gained, fees = _sum(p.realized_pnl), _sum(p.open_pnl), _sum(p.fees)
-    unpaid = _sum(
-        p.fees[p.realized_pnl.isna()]
-    )  # fees of entries that no realised profit contains yet
     blind = "; ".join(f"{r.symbol}: {r.null_reason}" for r in p.itertuples() if r.null_reason)
-    equity = None if start is None or blind else round(start + realized + gained - unpaid, 2)
-    doubt = why or blind
-    if cycle["world"] == "alpaca":
-        equity, doubt = _marked(store, cycle, asof)
-    risk = store.rows(
-        "select * from daily_risk_metrics where cycle_id = :c and updated_at <= :t",
-        c=cycle_id,
-        t=asof,
-    )
+    sql = "select * from daily_risk_metrics where cycle_id = :c and updated_at <= :t"
+    risk = store.rows(sql, c=cycle_id, t=asof)
     told, late = (risk[0], "") if risk else ({}, "risk has not written the day's figures by then")
+    closed = p.realized_pnl[p.status == "closed"]
     rows = [
-        ("starting_equity", start, "dollars", why),
-        ("equity", equity, "dollars", doubt),
-        ("realized_pnl", realized, "dollars", ""),
-        ("open_pnl", None if blind else gained, "dollars", blind),
-        ("fees", fees, "dollars", ""),
-        ("won", int((p.realized_pnl[p.status == "closed"] > 0).sum()), "trades", ""),
-        ("lost", int((p.realized_pnl[p.status == "closed"] < 0).sum()), "trades", ""),
+        *_worth(store, cycle, p, blind, asof),
+        ("realized_pnl", _sum(p.realized_pnl), "dollars", ""),
+        ("open_pnl", None if blind else _sum(p.open_pnl), "dollars", blind),
+        ("fees", _sum(p.fees), "dollars", ""),
+        ("won", int((closed > 0).sum()), "trades", ""),
+        ("lost", int((closed < 0).sum()), "trades", ""),
         ("open_positions", int((p.status == "open").sum()), "positions", ""),
-        ("closed_positions", int((p.status == "closed").sum()), "positions", ""),
+        ("closed_positions", len(closed), "positions", ""),
         *(
             (n, told.get(n), "dollars", late)
             for n in ("daily_loss_limit", "gross_exposure", "reserved_risk", "max_drawdown")
@@ -343,6 +344,7 @@ def day_summary(
     asof: datetime,  # Aware
 ) -> dict[str, Any]:  # Plain numbers and texts
     "Counts and sums of a cycle as of `asof`"
+    sql = "select count(*) from signals where cycle_id = :c and decided_at <= :t"
     scans = scan_table(store, cycle_id, asof)
     decided = decisions_table(store, cycle_id, asof)
     entries, runs = decided[decided.purpose == "entry"], runs_table(store, cycle_id, asof)
@@ -357,11 +359,7 @@ def day_summary(
         "scanned": len(last),
         "tracked": int(last.tracked.sum()),
         "candidates": int(scans[scans.selected_for_trading].security_id.nunique()),
-        "signals": store.value(
-            "select count(*) from signals where cycle_id = :c and decided_at <= :t",
-            c=cycle_id,
-            t=asof,
-        ),
+        "signals": store.value(sql, c=cycle_id, t=asof),
         "approvals": int((entries.verdict == "approved").sum()),
         "refusals": len(refused),
         "orders": len(orders_table(store, cycle_id, asof)),
@@ -394,11 +392,7 @@ def fingerprint(
     for table, query in _NATURAL.items():
         owner = "o" if table == "fills" else "g"
         inner = f"select {query} join securities s on s.security_id = g.security_id where {owner}.cycle_id = :c"
-        lines = [
-            r["line"]
-            for r in store.rows(
-                f"select cast(row(x.*) as text) as line from ({inner}) x", c=cycle_id
-            )
-        ]
+        sql = f"select cast(row(x.*) as text) as line from ({inner}) x"
+        lines = [r["line"] for r in store.rows(sql, c=cycle_id)]
         digest.update("\n".join([table, *sorted(lines), ""]).encode())
     return digest.hexdigest()

@@ -13,7 +13,7 @@ __all__ = ['import_bars_file', 'import_news_file', 'import_actions_file', 'data_
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

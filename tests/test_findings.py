@@ -30,7 +30,6 @@ from catalyst.findings import (
     excluded,
     judge,
     keep,
-    leaderboard,
     suspects,
     tried,
 )
@@ -38,6 +37,7 @@ from catalyst.limits import check
 from catalyst.packing import pack, unpack
 from catalyst.proposals import Book, Facts, RiskState
 from catalyst.run import Job, plan_day, read_schedule
+from catalyst.standing import leaderboard
 
 DAY = get_session("2025-08-13")
 AT = DAY.opens + timedelta(minutes=60)
