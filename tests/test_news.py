@@ -1,8 +1,8 @@
 "News: hostile input, idempotence, as-of reads, and the difference between none and unknown."
 
+import os
 from datetime import UTC, datetime, timedelta
 
-import os
 import numpy as np
 import pandas as pd
 import pytest
