@@ -849,8 +849,8 @@ def test_guard_04_a_trail_that_has_passed_the_target_is_put_back_without_it(held
     assert trail(w.store, w.broker, open_positions(w.store)[0], D("1.50"), w.asof)
     w.store.run("update positions set target_price = 104")
     w.jump(w.asof + 8 * SLOT)
-    [o] = [o for o in w.paper.orders() if not o.ended]
-    w.paper.cancel(o.broker_order_id)
+    trailing = w.store.value("select order_id from orders where ended_at is null")
+    assert cancel_order(w.store, w.broker, trailing, w.asof)
     w.tick(1)
     assert w.watch.alarms == [] and [k for k, _, _ in live(w)] == ["stop"]
 
