@@ -748,9 +748,8 @@ class Web:
         )
         limit = self.bench.rate_limit or 200
         left = limit - used[1] if self.bench.rate_limit else limit - 1
-        begun = (
-            minute if self.bench.rate_limit else now
-        )  # A fault must not hang on the second of the wall
+        # What a fault does must not hang on the second of the wall
+        begun = minute if self.bench.rate_limit else now
         reset = int((begun + timedelta(minutes=1)).timestamp())
         return {
             "X-RateLimit-Limit": limit,

@@ -710,13 +710,15 @@ class Judge:
                     and o["type"] in ("stop", "stop_limit", "trailing_stop", "market")
                 ):
                     covered += D(o["qty"]) - D(o["filled_qty"])
-            if covered >= abs(held) or self._excused(p["symbol"]):
+            if covered >= abs(held):
                 continue
             told = self.store.rows(
                 """select event_type from risk_events left join securities using (security_id)
                    where severity = 'critical' and occurred_at >= cast(:d as date)
-                   and (symbol = :s or event_type = 'unanswered' and security_id is null)""",
+                   and (symbol = :s or event_type = 'unanswered' and security_id is null
+                        or event_type = 'books_differ' and strpos(message, :gap) > 0)""",
                 s=p["symbol"],
+                gap=f" {p['symbol']}: ",
                 d=self.state["now"][:10],
             )
             self.outcome.alarmed += bool(told)

@@ -53,9 +53,8 @@ def against_module(path):
 @pytest.fixture(autouse=True)
 def setups():
     "A page may register a setup of its own: the process that runs the next page must not trade it"
-    from catalyst.signals import (
-        SETUPS,
-    )  # With ours: they register when they are imported, once in a process
+    # Ours register when they are imported, once in a process, so whoever runs first imports them here
+    from catalyst.signals import SETUPS
 
     kept = dict(SETUPS)
     yield
